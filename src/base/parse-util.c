@@ -100,11 +100,14 @@ int parse_size(const char *s, uint64_t *ret)
         return 0;
 }
 
-/* Bytes of the sequence that starts at s, 0 if it is not one. Table 3-7 of the Unicode Standard. */
-static size_t utf8_sequence(const unsigned char *s, size_t n)
+/* Table 3-7 of the Unicode Standard. */
+size_t utf8_sequence(const char *text, size_t n)
 {
+        const unsigned char *s = (const unsigned char *) text;
         size_t len;
 
+        if (n == 0)
+                return 0;
         if (s[0] < 0x80)
                 return 1;
         if (s[0] >= 0xc2 && s[0] <= 0xdf)
@@ -131,7 +134,7 @@ static size_t utf8_sequence(const unsigned char *s, size_t n)
 bool utf8_is_valid(const char *s, size_t n)
 {
         for (size_t i = 0, len; i < n; i += len) {
-                len = utf8_sequence((const unsigned char *) s + i, n - i);
+                len = utf8_sequence(s + i, n - i);
                 if (len == 0)
                         return false;
         }

@@ -17,6 +17,10 @@ int parse_i64(const char *s, int64_t *ret);
 /* Bytes with an optional suffix K, M, G, T (powers of 1024). */
 int parse_size(const char *s, uint64_t *ret);
 
+/* Bytes (1 to 4) of the UTF-8 sequence at the start of the n bytes; 0 if there is none that is
+ * whole and well-formed. */
+size_t utf8_sequence(const char *text, size_t n);
+
 /* Whether the n bytes are UTF-8 as RFC 3629 defines it (no surrogates, no overlong forms, nothing
  * above U+10FFFF). */
 bool utf8_is_valid(const char *s, size_t n);
