@@ -5,24 +5,33 @@
  * the number here is the default, or, where no key is named, the fixed bound. (Not named limits.h:
  * that would hide the C library's.) */
 
-#define REEVE_NAME_MAX           64U /* bytes of a kind's, queue's, pool's, flag's or tenant's name */
-#define REEVE_SUBJECT_MAX        256U /* bytes of a subject */
-#define REEVE_REASON_MAX         500U /* bytes of an operator's reason */
-#define REEVE_PAYLOAD_INLINE_MAX (64UL * 1024) /* larger payloads and results are blobs */
-#define REEVE_RESULT_MAX         (1024UL * 1024) /* a handler's result on stdout */
-#define REEVE_LOG_TAIL_MAX       (16UL * 1024) /* of a run's stderr, kept in the database */
-#define REEVE_LOG_LINE_MAX       (8UL * 1024) /* a longer line of stderr is cut */
-#define REEVE_PROGRESS_LINE_MAX  (4UL * 1024) /* a line on a handler's fd 3 */
-#define REEVE_STATUS_TEXT_MAX    200U /* bytes of a progress status */
-#define REEVE_ATTEMPTS_MAX       1000U /* MaxAttempts= */
-#define REEVE_INTERRUPTIONS_MAX  10U /* MaxInterruptions=: then a job is poison */
-#define REEVE_CHILDREN_MAX       10000U /* children asked for by one run */
-#define REEVE_OUTPUT_FILES_MAX   1000U /* files in a run's output directory */
-#define REEVE_OUTPUT_BYTES_MAX   (1ULL << 30) /* bytes of them together */
-#define REEVE_SLOTS_MAX          512U /* Slots= of a pool */
-#define REEVE_CONF_FILE_MAX      (1024UL * 1024) /* bytes of a configuration or .kind file */
-#define REEVE_CONF_LINE_MAX      (64UL * 1024) /* bytes of a logical line in it */
-#define REEVE_JSON_DEPTH_MAX     32U /* nesting of JSON that Reeve itself reads */
-#define REEVE_CLAIM_BATCH_MAX    500U /* jobs claimed by one statement */
-#define REEVE_CLAIM_LANES_MAX    64U /* lanes looked at by one claim */
-#define REEVE_ENQUEUE_BATCH_MAX  10000U /* jobs of one bulk request */
+#define REEVE_NAME_MAX            64U /* bytes of a kind's, queue's, pool's, flag's or tenant's name */
+#define REEVE_SUBJECT_MAX         256U /* bytes of a subject */
+#define REEVE_REASON_MAX          500U /* bytes of an operator's reason */
+#define REEVE_PAYLOAD_INLINE_MAX  (64UL * 1024) /* larger payloads and results are blobs */
+#define REEVE_RESULT_MAX          (1024UL * 1024) /* a handler's result on stdout */
+#define REEVE_LOG_TAIL_MAX        (16UL * 1024) /* of a run's stderr, kept in the database */
+#define REEVE_LOG_LINE_MAX        (8UL * 1024) /* a longer line of stderr is cut */
+#define REEVE_PROGRESS_LINE_MAX   (4UL * 1024) /* a line on a handler's fd 3 */
+#define REEVE_STATUS_TEXT_MAX     200U /* bytes of a progress status */
+#define REEVE_ATTEMPTS_MAX        1000U /* MaxAttempts= */
+#define REEVE_INTERRUPTIONS_MAX   10U /* MaxInterruptions=: then a job is poison */
+#define REEVE_INTERRUPTIONS_BOUND 100U /* of MaxInterruptions= */
+#define REEVE_CHILDREN_MAX        10000U /* children asked for by one run */
+#define REEVE_OUTPUT_FILES_MAX    1000U /* files in a run's output directory */
+#define REEVE_OUTPUT_BYTES_MAX    (1ULL << 30) /* bytes of them together */
+#define REEVE_SLOTS_MAX           512U /* Slots= of a pool */
+#define REEVE_CONF_FILE_MAX       (1024UL * 1024) /* bytes of a configuration or .kind file */
+#define REEVE_CONF_LINE_MAX       (64UL * 1024) /* bytes of a logical line in it */
+#define REEVE_JSON_DEPTH_MAX      32U /* nesting of JSON that Reeve itself reads */
+#define REEVE_CLAIM_BATCH_MAX     500U /* jobs claimed by one statement */
+#define REEVE_CLAIM_LANES_MAX     64U /* lanes looked at by one claim */
+#define REEVE_ENQUEUE_BATCH_MAX   10000U /* jobs of one bulk request */
+#define REEVE_RATE_MAX            1000000U /* Concurrency=, MaxRuns= and the number in RateLimit= */
+/* Every time span of a .kind, pool or reeve.conf file that is not infinite: ten years. */
+#define REEVE_SPAN_MAX_USEC       (3650ULL * 86400 * 1000000)
+#define REEVE_RETRY_HINT_MAX_USEC (7ULL * 86400 * 1000000) /* a handler's "retry after" */
+#define REEVE_WORKERS_MAX         64U /* Min= and Max= of a pool: its worker instances on a host */
+#define REEVE_POOL_QUEUES_MAX     256U /* names in Queues= */
+#define REEVE_UPLOAD_MAX          (1ULL << 30) /* bytes of one uploaded file; UploadMax= */
+#define REEVE_BODY_MAX            (16ULL << 20) /* bytes of any other request body; BodyMax= */

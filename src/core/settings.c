@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "settings.h"
+
+#include <ctype.h>
+#include <stdio.h>
+
+#include "kind-parse.h"
+#include "parse-util.h"
+#include "reeve-limits.h"
+
+static int parse_database(const ConfEntry *e, const char *value, void *target)
+{
+        return free_and_strdup(target, *value ? value : SETTINGS_DATABASE_DEFAULT);
+}
+
+static int parse_prepared(const ConfEntry *e, const char *value, void *target)
+{
+        bool b;
+        int r;
+
+        if (streq(value, "auto")) {
+                *(int *) target = -1;
+                return 0;
+        }
+        r = parse_bool(value, &b);
+        if (r == 0)
+                *(int *) target = b;
+        return r;
+}
+
+#define KEY(s, k, parser, field, text, ...)                                                        \
+        {                                                                                          \
+                .section = (s), .key = (k), .parse = (parser),                                     \
+                .offset = offsetof(Settings, field), .hint = (text), __VA_ARGS__                   \
+        }
+
+static const ConfEntry entries[] = {
+        KEY("Database", "Database", parse_database, database, "a libpq connection string"),
+        KEY("Database", "Prepared", parse_prepared, prepared, "yes, no or auto"),
+        KEY("Worker", "LeaseSec", kind_parse_span, lease_usec, "a time span of at least 3s",
+                .min = 3 * USEC_PER_SEC),
+        KEY("Worker", "HeartbeatSec", kind_parse_span, heartbeat_usec,
+                "a time span of at least 100ms", .min = 100 * USEC_PER_MSEC),
+        KEY("Api", "SyncTimeoutSec", kind_parse_span, sync_timeout_usec, "a time span such as 60s"),
+        KEY("Limits", "BodyMax", conf_parse_size, body_max, "a size of at least 64K, such as 16M",
+                .min = REEVE_PAYLOAD_INLINE_MAX),
+        KEY("Limits", "UploadMax", conf_parse_size, upload_max,
+                "a size of at least 64K, such as 1G", .min = REEVE_PAYLOAD_INLINE_MAX),
+        {},
+};
+
+const ConfEntry *settings_entries(void)
+{
+        return entries;
+}
+
+void settings_done(Settings *s)
+{
+        free(s->database);
+        *s = (Settings){ 0 };
+}
+
+static const ConfItem *last_heartbeat(const Conf *c)
+{
+        for (size_t i = c->n_items; i-- > 0;)
+                if (streq(c->items[i].section, "Worker") && streq(c->items[i].key, "HeartbeatSec"))
+                        return c->items + i;
+        return NULL;
+}
+
+int settings_from_conf(Settings *s, const Conf *c, ConfReport report, void *userdata)
+{
+        const ConfItem *item;
+        int r, result = 0;
+
+        *s = (Settings){
+                .prepared = -1,
+                .lease_usec = 30 * USEC_PER_SEC,
+                .heartbeat_usec = 5 * USEC_PER_SEC,
+                .sync_timeout_usec = 60 * USEC_PER_SEC,
+                .body_max = REEVE_BODY_MAX,
+                .upload_max = REEVE_UPLOAD_MAX,
+        };
+        r = free_and_strdup(&s->database, SETTINGS_DATABASE_DEFAULT);
+        if (r < 0)
+                return r;
+
+        r = conf_apply(c, entries, s, report, userdata);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
+                result = r;
+        /* Two lost heartbeats must not cost a lease. */
+        if (s->heartbeat_usec > s->lease_usec / 3) {
+                item = last_heartbeat(c);
+                if (item && report)
+                        report(userdata, CONF_WARNING, item->file, item->line,
+                                "HeartbeatSec= is more than a third of LeaseSec=: a third is "
+                                "taken");
+                s->heartbeat_usec = s->lease_usec / 3;
+        }
+        return result;
+}
+
+static const char *skip_space(const char *s)
+{
+        while (isspace((unsigned char) *s))
+                s++;
+        return s;
+}
+
+/* Reads a value, quotes and backslashes as libpq reads them, into buf (cut to size) and returns
+ * what is behind it. */
+static const char *read_value(const char *s, char *buf, size_t size)
+{
+        bool quoted = *s == '\'';
+        size_t n = 0;
+
+        for (s += quoted; *s && (quoted ? *s != '\'' : !isspace((unsigned char) *s)); s++) {
+                if (*s == '\\' && s[1])
+                        s++;
+                if (n + 1 < size)
+                        buf[n++] = *s;
+        }
+        buf[n] = '\0';
+        return s + (quoted && *s);
+}
+
+/* Whether a key=value connection string's host is this. The last host counts. */
+static bool host_is(const char *s, const char *host)
+{
+        char value[256];
+        bool result = false;
+
+        for (s = skip_space(s); *s; s = skip_space(s)) {
+                const char *name = s;
+                size_t n_name;
+
+                while (*s && *s != '=' && !isspace((unsigned char) *s))
+                        s++;
+                n_name = (size_t) (s - name);
+                s = skip_space(s);
+                if (*s != '=')
+                        return false;
+                s = read_value(skip_space(s + 1), value, sizeof(value));
+                if (n_name == CONST_STRLEN("host") && strncmp(name, "host", n_name) == 0)
+                        result = streq(value, host);
+        }
+        return result;
+}
+
+bool settings_is_embedded(const Settings *s)
+{
+        if (strncmp(s->database, "postgres://", 11) == 0 ||
+                strncmp(s->database, "postgresql://", 13) == 0)
+                return false;
+        return host_is(s->database, SETTINGS_EMBEDDED_SOCKET_DIR);
+}
+
+bool settings_prepared(const Settings *s)
+{
+        return s->prepared < 0 ? settings_is_embedded(s) : s->prepared > 0;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf.h"
+#include "time-util.h"
+
+/* The embedded server: reeve-postgres.service on this host. */
+#define SETTINGS_EMBEDDED_SOCKET_DIR "/run/reeve-postgres"
+#define SETTINGS_DATABASE_DEFAULT    "host=" SETTINGS_EMBEDDED_SOCKET_DIR " dbname=reeve"
+
+/* reeve.conf and its drop-ins (reeve.conf(5)). */
+typedef struct Settings {
+        char *database; /* libpq connection string, never NULL */
+        int prepared; /* named prepared statements: 0 no, 1 yes, -1 as settings_prepared() decides
+                       */
+        usec_t lease_usec; /* without a heartbeat for so long, a worker's jobs are claimable */
+        usec_t heartbeat_usec; /* at most a third of the lease */
+        usec_t sync_timeout_usec; /* how long a synchronous request waits before its 202 */
+        uint64_t body_max; /* bytes */
+        uint64_t upload_max; /* bytes */
+} Settings;
+
+/* The defaults, and then what was read. c may be empty. Findings go to report by file and line; a
+ * wrong value is reported and its default stays. Returns 0, -EINVAL (an error was reported; s is
+ * usable) or -ENOMEM (s needs settings_done() in each case). */
+int settings_from_conf(Settings *s, const Conf *c, ConfReport report, void *userdata);
+void settings_done(Settings *s);
+
+/* Whether Database= is the embedded server: a key=value string whose host is its socket directory.
+ * An address (postgresql://...) or a service file's name never is. */
+bool settings_is_embedded(const Settings *s);
+
+/* Prepared=, or where that is not set: yes for the embedded server, no for others, which may be a
+ * pooler in transaction mode. */
+bool settings_prepared(const Settings *s);
+
+/* Every key, ended by one without key. */
+const ConfEntry *settings_entries(void);
