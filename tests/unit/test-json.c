@@ -41,36 +41,22 @@ static const struct {
         unsigned line, column;
         const char *error;
 } refused[] = {
-        { "", 0, 1, 1,
-                VALUE ""
-                      "but the text ends" },
-        { "nul", 0, 1, 1,
-                VALUE ""
-                      "not 'n'" },
-        { "NaN", 0, 1, 1,
-                VALUE ""
-                      "not 'N'" },
+        { "", 0, 1, 1, VALUE "but the text ends" },
+        { "nul", 0, 1, 1, VALUE "not 'n'" },
+        { "NaN", 0, 1, 1, VALUE "not 'N'" },
         { "-Infinity", 0, 1, 2, "expected a digit, not 'I'" },
-        { "'a'", 0, 1, 1,
-                VALUE ""
-                      "not '''" },
-        { "\xef\xbb\xbf{}", 0, 1, 1,
-                VALUE ""
-                      "not byte 0xef" },
+        { "'a'", 0, 1, 1, VALUE "not '''" },
+        { "\xef\xbb\xbf{}", 0, 1, 1, VALUE "not byte 0xef" },
         { "{} x", 0, 1, 4, "expected nothing after the value, not 'x'" },
         { "1\0", 2, 1, 2, "expected nothing after the value, not byte 0x00" },
-        { "[1,]", 0, 1, 4,
-                VALUE ""
-                      "not ']'" },
+        { "[1,]", 0, 1, 4, VALUE "not ']'" },
         { "[1 2]", 0, 1, 4, "expected ',' or ']', not '2'" },
         { "[1}", 0, 1, 3, "expected ',' or ']', not '}'" },
         { "{\"a\":1]", 0, 1, 7, "expected ',' or '}', not ']'" },
         { "{\"a\" 1}", 0, 1, 6, "expected ':' after the name, not '1'" },
         { "{a:1}", 0, 1, 2, "expected a name in double quotes or '}', not 'a'" },
         { "{\"a\":1,}", 0, 1, 8, "expected a name in double quotes, not '}'" },
-        { "{\n \"\xc3\xa9\": tru}", 0, 2, 7,
-                VALUE ""
-                      "not 't'" },
+        { "{\n \"\xc3\xa9\": tru}", 0, 2, 7, VALUE "not 't'" },
         { "[[[[[[[[[]]]]]]]]]", 0, 1, 9, "nested too deep" },
         { "[\n\"abc", 0, 2, 1, "this string has no closing quote" },
         { "\"a\nb\"", 0, 1, 3, "a control character in a string must be escaped" },
@@ -88,13 +74,9 @@ static const struct {
         { "\"\xc3", 0, 1, 2, "expected valid UTF-8, not byte 0xc3" },
         { "01", 0, 1, 1, "a number may not start with a zero and more digits" },
         { "-", 0, 1, 2, "expected a digit, but the text ends" },
-        { "+1", 0, 1, 1,
-                VALUE ""
-                      "not '+'" },
+        { "+1", 0, 1, 1, VALUE "not '+'" },
         { "5.", 0, 1, 3, "expected a digit after the point, but the text ends" },
-        { ".5", 0, 1, 1,
-                VALUE ""
-                      "not '.'" },
+        { ".5", 0, 1, 1, VALUE "not '.'" },
         { "1e", 0, 1, 3, "expected a digit of the exponent, but the text ends" },
         { "1e+x", 0, 1, 4, "expected a digit of the exponent, not 'x'" },
         { "1e131072", 0, 1, 1, DIGITS },
