@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "store-instance.h"
+
+#include "store-internal.h"
+#include "store-sql.h"
+
+typedef struct Registered {
+        int64_t id;
+        int64_t n_predecessors;
+} Registered;
+
+static void decode_registered(StoreRequest *q, int error, const PGresult *result)
+{
+        static const StoreColumn columns[] = {
+                COLUMN(COLUMN_I64, Registered, id),
+                COLUMN(COLUMN_I64, Registered, n_predecessors),
+        };
+        StoreRegisteredCallback callback = (StoreRegisteredCallback) q->call.callback;
+        _cleanup_(freep) Registered *row = NULL;
+        unsigned n = 0;
+
+        if (error == 0)
+                error = store_decode(result, columns, ELEMENTSOF(columns), sizeof(Registered),
+                        (void **) &row, &n);
+        if (error == 0 && n != 1)
+                error = -EPROTO;
+        callback(error, error == 0 ? row->id : 0, error == 0 ? row->n_predecessors : 0,
+                q->call.userdata);
+}
+
+static void params_names(StoreParams *p, const char *const *names)
+{
+        StrBuf *a = params_array(p);
+
+        for (; names && *names; names++)
+                array_text(a, *names);
+}
+
+int store_register_instance(Store *s, const StoreInstance *instance,
+        StoreRegisteredCallback callback, void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_text(&p, instance->host);
+        params_text(&p, instance->name);
+        params_text(&p, instance->boot_id);
+        params_i64(&p, instance->pid);
+        params_text(&p, instance->version);
+        params_i64(&p, instance->schema_version);
+        params_names(&p, instance->kinds);
+        params_names(&p, instance->queues);
+        params_u64(&p, instance->n_slots);
+        return store_send(s, &sql_register_instance, &p,
+                STORE_CALL(decode_registered, callback, userdata, ret_request));
+}
+
+static void decode_n_rows(StoreRequest *q, int error, const PGresult *result)
+{
+        StoreCountCallback callback = (StoreCountCallback) q->call.callback;
+
+        callback(error, error < 0 ? 0 : PQntuples(result), q->call.userdata);
+}
+
+int store_stop_instance(Store *s, const StoreStop *stop, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        if (stop->id > 0)
+                params_i64(&p, stop->id);
+        else
+                params_text(&p, NULL);
+        params_text(&p, stop->host);
+        params_text(&p, stop->name);
+        params_text(&p, stop->cause);
+        return store_send(s, &sql_stop_instance, &p,
+                STORE_CALL(decode_n_rows, callback, userdata, ret_request));
+}
+
+int store_beat_instance(Store *s, const StoreHeartbeat *beat, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_i64(&p, beat->instance);
+        params_text(&p, beat->state);
+        params_u64(&p, beat->n_busy);
+        params_u64(&p, beat->n_jobs_done);
+        return store_send(s, &sql_beat_instance, &p,
+                STORE_CALL(store_decode_count, callback, userdata, ret_request));
+}
+
+int store_list_cancels(Store *s, int64_t instance, StoreRunsCallback callback, void *userdata,
+        StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_i64(&p, instance);
+        return store_send(s, &sql_list_cancels, &p,
+                STORE_CALL(store_decode_run_ids, callback, userdata, ret_request));
+}
+
+static const StoreColumn name_columns[] = { { COLUMN_TEXT, 0 } };
+typedef const char *Name;
+DEFINE_ROWS_DECODER(decode_names, Name, StoreNamesCallback, name_columns)
+
+int store_list_paused_queues(
+        Store *s, StoreNamesCallback callback, void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        return store_send(s, &sql_list_paused_queues, &p,
+                STORE_CALL(decode_names, callback, userdata, ret_request));
+}
+
+int store_publish_kinds(Store *s, const char *kinds, StoreNamesCallback callback, void *userdata,
+        StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_text(&p, kinds);
+        return store_send(s, &sql_publish_kinds, &p,
+                STORE_CALL(decode_names, callback, userdata, ret_request));
+}
+
+static const StoreColumn beat_columns[] = {
+        COLUMN(COLUMN_I64, StoreBeat, instance),
+        COLUMN(COLUMN_I64, StoreBeat, beat),
+};
+DEFINE_ROWS_DECODER(decode_beats, StoreBeat, StoreBeatsCallback, beat_columns)
+
+int store_list_instances(
+        Store *s, StoreBeatsCallback callback, void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        return store_send(s, &sql_list_instances, &p,
+                STORE_CALL(decode_beats, callback, userdata, ret_request));
+}
+
+int store_void_instance(Store *s, int64_t id, int64_t beat, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_i64(&p, id);
+        params_i64(&p, beat);
+        return store_send(s, &sql_void_instance, &p,
+                STORE_CALL(decode_n_rows, callback, userdata, ret_request));
+}
+
+static const StoreColumn orphan_columns[] = {
+        COLUMN(COLUMN_I64, StoreOrphan, run_id),
+        COLUMN(COLUMN_TEXT, StoreOrphan, run_key),
+        COLUMN(COLUMN_TEXT, StoreOrphan, job),
+        COLUMN(COLUMN_I64, StoreOrphan, attempt),
+        COLUMN(COLUMN_I64, StoreOrphan, interruptions),
+        COLUMN(COLUMN_BOOL, StoreOrphan, started),
+        COLUMN(COLUMN_TEXT, StoreOrphan, host),
+        COLUMN(COLUMN_TEXT, StoreOrphan, stop_cause),
+        COLUMN(COLUMN_I64, StoreOrphan, max_interruptions),
+};
+DEFINE_ROWS_DECODER(decode_orphans, StoreOrphan, StoreOrphansCallback, orphan_columns)
+
+int store_list_orphans(Store *s, unsigned n_most, StoreOrphansCallback callback, void *userdata,
+        StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_u64(&p, n_most);
+        return store_send(s, &sql_list_orphans, &p,
+                STORE_CALL(decode_orphans, callback, userdata, ret_request));
+}
+
+static const StoreColumn own_run_columns[] = {
+        COLUMN(COLUMN_I64, StoreOwnRun, run_id),
+        COLUMN(COLUMN_TEXT, StoreOwnRun, run_key),
+};
+DEFINE_ROWS_DECODER(decode_own_runs, StoreOwnRun, StoreOwnRunsCallback, own_run_columns)
+
+int store_list_own_runs(Store *s, int64_t instance, StoreOwnRunsCallback callback, void *userdata,
+        StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_i64(&p, instance);
+        return store_send(s, &sql_list_own_runs, &p,
+                STORE_CALL(decode_own_runs, callback, userdata, ret_request));
+}

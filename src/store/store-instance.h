@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "store-run.h"
+
+/* Statements about worker instances: their life, their heartbeats, and what they leave behind.
+ * Rules as in store.h. */
+
+typedef struct StoreInstance {
+        const char *host, *name, *boot_id;
+        int64_t pid;
+        const char *version;
+        int64_t schema_version;
+        const char *const *kinds, *const *queues; /* NULL-terminated */
+        unsigned n_slots;
+} StoreInstance;
+
+typedef void (*StoreRegisteredCallback)(
+        int error, int64_t instance, int64_t n_predecessors, void *userdata);
+
+/* Makes the instance's row and stops predecessors of the same name on this host. */
+int store_register_instance(Store *s, const StoreInstance *instance,
+        StoreRegisteredCallback callback, void *userdata, StoreRequest **ret_request);
+
+typedef struct StoreStop {
+        int64_t id; /* this one, or 0: */
+        const char *host, *name; /* all of this name on this host */
+        const char *cause;
+} StoreStop;
+
+/* Stops instances. n: how many were running. */
+int store_stop_instance(Store *s, const StoreStop *stop, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+typedef struct StoreHeartbeat {
+        int64_t instance;
+        const char *state; /* idle, busy, draining */
+        unsigned n_busy;
+        uint64_t n_jobs_done;
+} StoreHeartbeat;
+
+/* A heartbeat. n: the counter, or 0: the instance was stopped by somebody else and must give up its
+ * runs. */
+int store_beat_instance(Store *s, const StoreHeartbeat *beat, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+/* Runs of an instance that somebody wants to end. */
+int store_list_cancels(Store *s, int64_t instance, StoreRunsCallback callback, void *userdata,
+        StoreRequest **ret_request);
+
+typedef void (*StoreNamesCallback)(
+        int error, const char *const *names, unsigned n_names, void *userdata);
+
+int store_list_paused_queues(
+        Store *s, StoreNamesCallback callback, void *userdata, StoreRequest **ret_request);
+
+typedef struct StoreBeat {
+        int64_t instance;
+        int64_t beat;
+} StoreBeat;
+
+typedef void (*StoreBeatsCallback)(
+        int error, const StoreBeat *beats, unsigned n_beats, void *userdata);
+
+/* Heartbeat counters of all running instances of the fleet. */
+int store_list_instances(
+        Store *s, StoreBeatsCallback callback, void *userdata, StoreRequest **ret_request);
+
+/* Declares an instance lost whose counter stood still. n: 1, or 0 if it moved after all. */
+int store_void_instance(Store *s, int64_t id, int64_t beat, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+typedef struct StoreOrphan {
+        int64_t run_id;
+        const char *run_key;
+        const char *job;
+        int64_t attempt, interruptions;
+        bool started;
+        const char *host, *stop_cause;
+        int64_t max_interruptions;
+} StoreOrphan;
+
+typedef void (*StoreOrphansCallback)(
+        int error, const StoreOrphan *orphans, unsigned n_orphans, void *userdata);
+
+/* Runs of stopped instances, to be ended by store_end_runs(). */
+int store_list_orphans(Store *s, unsigned n_most, StoreOrphansCallback callback, void *userdata,
+        StoreRequest **ret_request);
+
+typedef struct StoreOwnRun {
+        int64_t run_id;
+        const char *run_key;
+} StoreOwnRun;
+
+typedef void (*StoreOwnRunsCallback)(
+        int error, const StoreOwnRun *runs, unsigned n_runs, void *userdata);
+
+/* The leases an instance holds. */
+int store_list_own_runs(Store *s, int64_t instance, StoreOwnRunsCallback callback, void *userdata,
+        StoreRequest **ret_request);
+
+/* Publishes kinds: a JSON array as sql/publish-kinds.sql takes it. names: those that changed. */
+int store_publish_kinds(Store *s, const char *kinds, StoreNamesCallback callback, void *userdata,
+        StoreRequest **ret_request);

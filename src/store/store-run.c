@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "store-run.h"
+
+#include "store-internal.h"
+#include "store-sql.h"
+
+static const StoreColumn lane_columns[] = {
+        COLUMN(COLUMN_I64, StoreLane, lane),
+        COLUMN(COLUMN_TEXT, StoreLane, queue),
+        COLUMN(COLUMN_TEXT, StoreLane, kind),
+        COLUMN(COLUMN_TEXT, StoreLane, tenant),
+        COLUMN(COLUMN_I64, StoreLane, priority),
+};
+DEFINE_ROWS_DECODER(decode_lanes, StoreLane, StoreLanesCallback, lane_columns)
+
+int store_find_lanes(Store *s, const int64_t *known, unsigned n_known, StoreLanesCallback callback,
+        void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+        StrBuf *a = params_array(&p);
+
+        for (unsigned i = 0; i < n_known; i++)
+                array_i64(a, known[i]);
+        return store_send(
+                s, &sql_find_lanes, &p, STORE_CALL(decode_lanes, callback, userdata, ret_request));
+}
+
+static const StoreColumn claimed_columns[] = {
+        COLUMN(COLUMN_I64, StoreClaimedJob, run_id),
+        COLUMN(COLUMN_TEXT, StoreClaimedJob, run_key),
+        COLUMN(COLUMN_I64, StoreClaimedJob, lane),
+        COLUMN(COLUMN_I64, StoreClaimedJob, seq),
+        COLUMN(COLUMN_TEXT, StoreClaimedJob, id),
+        COLUMN(COLUMN_TEXT, StoreClaimedJob, kind),
+        COLUMN(COLUMN_TEXT, StoreClaimedJob, queue),
+        COLUMN(COLUMN_I64, StoreClaimedJob, priority),
+        COLUMN(COLUMN_TEXT, StoreClaimedJob, tenant),
+        COLUMN(COLUMN_TEXT_NULL, StoreClaimedJob, subject),
+        COLUMN(COLUMN_I64, StoreClaimedJob, attempt),
+        COLUMN(COLUMN_I64, StoreClaimedJob, interruptions),
+        COLUMN(COLUMN_I64, StoreClaimedJob, flags),
+        COLUMN(COLUMN_I64, StoreClaimedJob, max_attempts),
+        COLUMN(COLUMN_I64, StoreClaimedJob, max_interruptions),
+        COLUMN(COLUMN_I64, StoreClaimedJob, timeout_usec),
+        COLUMN(COLUMN_TEXT_NULL, StoreClaimedJob, payload),
+        COLUMN(COLUMN_TEXT_NULL, StoreClaimedJob, payload_blob),
+        COLUMN(COLUMN_TEXT_NULL, StoreClaimedJob, inputs),
+        COLUMN(COLUMN_BOOL, StoreClaimedJob, late),
+        COLUMN(COLUMN_BOOL, StoreClaimedJob, known),
+};
+DEFINE_ROWS_DECODER(decode_claimed, StoreClaimedJob, StoreClaimCallback, claimed_columns)
+
+int store_claim_jobs(Store *s, int64_t instance, const StoreClaim *claim,
+        StoreClaimCallback callback, void *userdata, StoreRequest **ret_request)
+{
+        StrBuf *lanes, *cursors, *priorities, *names;
+        StoreParams p = {};
+
+        lanes = params_array(&p);
+        cursors = params_array(&p);
+        priorities = params_array(&p);
+        for (unsigned i = 0; i < claim->n_cursors; i++) {
+                array_i64(lanes, claim->cursors[i].lane);
+                array_i64(cursors, claim->cursors[i].cursor);
+                array_i64(priorities, claim->cursors[i].priority);
+        }
+        params_u64(&p, claim->n_jobs);
+        params_i64(&p, instance);
+        names = params_array(&p);
+        for (const char *const *k = claim->kinds; *k; k++)
+                array_text(names, *k);
+        return store_send(s, &sql_claim_jobs, &p,
+                STORE_CALL(decode_claimed, callback, userdata, ret_request));
+}
+
+static void array_positive(StrBuf *a, int v, int least)
+{
+        if (v < least)
+                array_text(a, NULL);
+        else
+                array_i64(a, v);
+}
+
+/* One column of end-runs.sql after the other, in the order of its parameters. */
+static void add_ended_runs(StoreParams *p, const StoreEndedRun *runs, unsigned n)
+{
+        StrBuf *a[16];
+
+        for (unsigned i = 0; i < ELEMENTSOF(a); i++)
+                a[i] = params_array(p);
+        for (const StoreEndedRun *e = runs; e < runs + n; e++) {
+                array_i64(a[0], e->run_id);
+                array_text(a[1], e->run_key);
+                array_text(a[2], e->state);
+                array_text(a[3], e->cause);
+                array_positive(a[4], e->exit_status, 0);
+                array_positive(a[5], e->exit_signal, 1);
+                array_text(a[6], e->error_code);
+                array_text(a[7], e->error_message);
+                array_text(a[8], e->result);
+                array_text(a[9], e->result_blob);
+                array_u64(a[10], e->delay_usec);
+                array_u64(a[11], e->cpu_usec);
+                array_u64(a[12], e->max_rss);
+                array_text(a[13], e->unit);
+                array_text(a[14], e->log);
+                array_bool(a[15], e->interrupted);
+        }
+}
+
+int store_end_runs(Store *s, const StoreEndedRuns *ended, StoreRunsCallback callback,
+        void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        add_ended_runs(&p, ended->runs, ended->n_runs);
+        params_text(&p, ended->host);
+        params_text(&p, ended->actor);
+        return store_send(s, &sql_end_runs, &p,
+                STORE_CALL(store_decode_run_ids, callback, userdata, ret_request));
+}
+
+int store_spawn_children(Store *s, const StoreSpawn *spawn, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_i64(&p, spawn->run_id);
+        params_text(&p, spawn->run_key);
+        params_text(&p, spawn->children);
+        params_text(&p, spawn->actor);
+        return store_send(s, &sql_spawn_children, &p,
+                STORE_CALL(store_decode_count, callback, userdata, ret_request));
+}
+
+static const StoreColumn child_columns[] = {
+        COLUMN(COLUMN_I64, StoreChild, child_no),
+        COLUMN(COLUMN_TEXT, StoreChild, id),
+        COLUMN(COLUMN_TEXT, StoreChild, kind),
+        COLUMN(COLUMN_TEXT, StoreChild, state),
+        COLUMN(COLUMN_TEXT, StoreChild, cause),
+        COLUMN(COLUMN_TEXT_NULL, StoreChild, result),
+        COLUMN(COLUMN_TEXT_NULL, StoreChild, result_blob),
+        COLUMN(COLUMN_TEXT_NULL, StoreChild, error_code),
+        COLUMN(COLUMN_TEXT_NULL, StoreChild, error_message),
+};
+DEFINE_ROWS_DECODER(decode_children, StoreChild, StoreChildrenCallback, child_columns)
+
+int store_list_children(Store *s, const char *parent, int64_t after, StoreChildrenCallback callback,
+        void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_text(&p, parent);
+        params_i64(&p, after);
+        params_u64(&p, STORE_CHILDREN_PAGE);
+        return store_send(s, &sql_list_children, &p,
+                STORE_CALL(decode_children, callback, userdata, ret_request));
+}
+
+int store_mark_started(Store *s, int64_t instance, const int64_t *run_ids, unsigned n_run_ids,
+        StoreDoneCallback callback, void *userdata)
+{
+        StoreParams p = {};
+        StrBuf *a = params_array(&p);
+
+        for (unsigned i = 0; i < n_run_ids; i++)
+                array_i64(a, run_ids[i]);
+        params_i64(&p, instance);
+        return store_send(
+                s, &sql_mark_started, &p, STORE_CALL(store_decode_done, callback, userdata, NULL));
+}
+
+int store_save_progress(Store *s, const StoreProgress *progress, unsigned n_progress,
+        StoreDoneCallback callback, void *userdata)
+{
+        StrBuf *ids, *keys, *percents, *texts;
+        StoreParams p = {};
+
+        ids = params_array(&p);
+        keys = params_array(&p);
+        percents = params_array(&p);
+        texts = params_array(&p);
+        for (unsigned i = 0; i < n_progress; i++) {
+                array_i64(ids, progress[i].run_id);
+                array_text(keys, progress[i].run_key);
+                array_positive(percents, progress[i].percent, 0);
+                array_text(texts, progress[i].status);
+        }
+        return store_send(
+                s, &sql_save_progress, &p, STORE_CALL(store_decode_done, callback, userdata, NULL));
+}
+
+typedef struct Promoted {
+        int64_t n;
+        usec_t next_usec;
+} Promoted;
+
+static void decode_promoted(StoreRequest *q, int error, const PGresult *result)
+{
+        static const StoreColumn columns[] = {
+                COLUMN(COLUMN_I64, Promoted, n),
+                COLUMN(COLUMN_USEC_NULL, Promoted, next_usec),
+        };
+        StorePromotedCallback callback = (StorePromotedCallback) q->call.callback;
+        _cleanup_(freep) Promoted *row = NULL;
+        unsigned n = 0;
+
+        if (error == 0)
+                error = store_decode(
+                        result, columns, ELEMENTSOF(columns), sizeof(Promoted), (void **) &row, &n);
+        if (error == 0 && n != 1)
+                error = -EPROTO;
+        callback(error, error == 0 ? row->n : 0, error == 0 ? row->next_usec : USEC_INFINITY,
+                q->call.userdata);
+}
+
+int store_promote_due(Store *s, unsigned n_most, const char *lower, StorePromotedCallback callback,
+        void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_u64(&p, n_most);
+        params_text(&p, lower);
+        return store_send(s, &sql_promote_due, &p,
+                STORE_CALL(decode_promoted, callback, userdata, ret_request));
+}
+
+int store_expire_deadlines(Store *s, usec_t back_usec, unsigned n_most, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        strbuf_printf(p.text, "%llu microseconds", (unsigned long long) back_usec);
+        p.n = 1;
+        params_u64(&p, n_most);
+        return store_send(s, &sql_expire_deadlines, &p,
+                STORE_CALL(store_decode_count, callback, userdata, ret_request));
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "store.h"
+
+/* Statements about ready jobs and runs. See store.h for the rules that they share. */
+
+enum {
+        STORE_FLAG_JOIN = 1, /* its children have ended */
+        STORE_FLAG_KEYS = 2, /* it holds unique keys */
+        STORE_FLAG_PARENT = 4, /* somebody waits for it */
+};
+
+typedef struct StoreLane {
+        int64_t lane;
+        const char *queue, *kind, *tenant;
+        int64_t priority;
+} StoreLane;
+
+typedef void (*StoreLanesCallback)(
+        int error, const StoreLane *lanes, unsigned n_lanes, void *userdata);
+
+/* Lanes with ready jobs that are not among the known (ascending). Ask again until none comes. */
+int store_find_lanes(Store *s, const int64_t *known, unsigned n_known, StoreLanesCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+/* One lane to claim from. */
+typedef struct StoreCursor {
+        int64_t lane;
+        int64_t cursor; /* claim behind this seq */
+        int64_t priority;
+} StoreCursor;
+
+typedef struct StoreClaimedJob {
+        int64_t run_id;
+        const char *run_key;
+        int64_t lane, seq;
+        const char *id, *kind, *queue;
+        int64_t priority;
+        const char *tenant, *subject; /* subject may be NULL */
+        int64_t attempt; /* verdicts so far: this is attempt + 1 */
+        int64_t interruptions;
+        int64_t flags; /* STORE_FLAG_ */
+        int64_t max_attempts, max_interruptions;
+        int64_t timeout_usec;
+        const char *payload; /* JSON text, or NULL: payload_blob */
+        const char *payload_blob; /* "sha256:..." or NULL */
+        const char *inputs; /* JSON array of {name, blob, size}, or NULL */
+        bool late; /* its deadline has passed: end it without running it */
+        bool known; /* its kind is among those asked for */
+} StoreClaimedJob;
+
+typedef void (*StoreClaimCallback)(
+        int error, const StoreClaimedJob *jobs, unsigned n_jobs, void *userdata);
+
+typedef struct StoreClaim {
+        const StoreCursor *cursors; /* from the highest priority down */
+        unsigned n_cursors;
+        const char *const *kinds; /* that the instance can run, NULL-terminated */
+        unsigned n_jobs; /* at most */
+} StoreClaim;
+
+/* Claims jobs for an instance. */
+int store_claim_jobs(Store *s, int64_t instance, const StoreClaim *claim,
+        StoreClaimCallback callback, void *userdata, StoreRequest **ret_request);
+
+/* How a run ended. Text may be NULL where a column may be null. */
+typedef struct StoreEndedRun {
+        int64_t run_id;
+        const char *run_key;
+        const char *state; /* succeeded, failed, cancelled, scheduled, ready */
+        const char *cause;
+        int exit_status; /* < 0: none */
+        int exit_signal; /* <= 0: none */
+        const char *error_code, *error_message;
+        const char *result; /* JSON text */
+        const char *result_blob;
+        usec_t delay_usec; /* for scheduled */
+        uint64_t cpu_usec, max_rss;
+        const char *unit;
+        const char *log;
+        bool interrupted; /* counts as an interruption, not as an attempt */
+} StoreEndedRun;
+
+typedef void (*StoreRunsCallback)(
+        int error, const int64_t *run_ids, unsigned n_run_ids, void *userdata);
+
+typedef struct StoreEndedRuns {
+        const StoreEndedRun *runs;
+        unsigned n_runs;
+        const char *host; /* where they ran */
+        const char *actor; /* for the history */
+} StoreEndedRuns;
+
+/* Ends runs; calls back with those that were ended. One that is missing was stale. */
+int store_end_runs(Store *s, const StoreEndedRuns *ended, StoreRunsCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+typedef struct StoreSpawn {
+        int64_t run_id;
+        const char *run_key;
+        const char *children; /* JSON array of objects as enqueue_batch() takes them */
+        const char *actor;
+} StoreSpawn;
+
+/* Ends a run that asked for children. n: children made; 0 in a callback without error: stale, or
+ * all were there before. -EIO with SQLSTATE 22023: one was refused, nothing changed. */
+int store_spawn_children(Store *s, const StoreSpawn *spawn, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+typedef struct StoreChild {
+        int64_t child_no;
+        const char *id, *kind, *state, *cause;
+        const char *result, *result_blob, *error_code, *error_message; /* may be NULL */
+} StoreChild;
+
+typedef void (*StoreChildrenCallback)(
+        int error, const StoreChild *children, unsigned n_children, void *userdata);
+
+#define STORE_CHILDREN_PAGE 500U
+
+/* The ended children of a job with numbers above after (-1: from the first), at most a page of
+ * them. */
+int store_list_children(Store *s, const char *parent, int64_t after, StoreChildrenCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+int store_mark_started(Store *s, int64_t instance, const int64_t *run_ids, unsigned n_run_ids,
+        StoreDoneCallback callback, void *userdata);
+
+typedef struct StoreProgress {
+        int64_t run_id;
+        const char *run_key;
+        int percent; /* < 0: unchanged */
+        const char *status; /* NULL: unchanged */
+} StoreProgress;
+
+int store_save_progress(Store *s, const StoreProgress *progress, unsigned n_progress,
+        StoreDoneCallback callback, void *userdata);
+
+typedef void (*StorePromotedCallback)(int error, int64_t n, usec_t next_usec, void *userdata);
+
+/* Moves due jobs to ready, at most n_most, none older than lower ("-infinity" or a timestamp with
+ * zone). next_usec: until the next one is due, USEC_INFINITY if there is none. */
+int store_promote_due(Store *s, unsigned n_most, const char *lower, StorePromotedCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+/* Fails idle jobs whose deadline passed within the time back. */
+int store_expire_deadlines(Store *s, usec_t back_usec, unsigned n_most, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request);
