@@ -35,3 +35,13 @@
 #define REEVE_POOL_QUEUES_MAX     256U /* names in Queues= */
 #define REEVE_UPLOAD_MAX          (1ULL << 30) /* bytes of one uploaded file; UploadMax= */
 #define REEVE_BODY_MAX            (16ULL << 20) /* bytes of any other request body; BodyMax= */
+
+/* HTTP: what a client may send. */
+#define REEVE_HTTP_TARGET_MAX      4096U /* bytes of a request's path and query */
+#define REEVE_HTTP_HEAD_MAX        (8UL * 1024) /* bytes of a request's line and header fields */
+#define REEVE_HTTP_FIELDS_MAX      64U /* header fields of a request */
+#define REEVE_HTTP_SEGMENTS_MAX    16U /* segments of a request's path */
+#define REEVE_HTTP_PARAMS_MAX      8U /* {params} of a route */
+#define REEVE_HTTP_QUERY_MAX       32U /* parameters of a query */
+#define REEVE_HTTP_PART_NAME_MAX   255U /* bytes of a form field's name, file name or type */
+#define REEVE_HTTP_PART_HEADER_MAX (4UL * 1024) /* bytes of a form part's header */
