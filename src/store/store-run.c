@@ -104,7 +104,10 @@ static void add_ended_runs(StoreParams *p, const StoreEndedRun *runs, unsigned n
                 array_u64(a[12], e->max_rss);
                 array_text(a[13], e->unit);
                 array_text(a[14], e->log);
-                array_bool(a[15], e->interrupted);
+                if (e->counts == STORE_COUNTS_NEITHER)
+                        array_text(a[15], NULL);
+                else
+                        array_bool(a[15], e->counts == STORE_COUNTS_INTERRUPTION);
         }
 }
 

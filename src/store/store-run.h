@@ -64,6 +64,13 @@ typedef struct StoreClaim {
 int store_claim_jobs(Store *s, int64_t instance, const StoreClaim *claim,
         StoreClaimCallback callback, void *userdata, StoreRequest **ret_request);
 
+/* What a run counts as against its job's limits. */
+typedef enum StoreCounts {
+        STORE_COUNTS_ATTEMPT,
+        STORE_COUNTS_INTERRUPTION,
+        STORE_COUNTS_NEITHER, /* a drain, a claim that never ran */
+} StoreCounts;
+
 /* How a run ended. Text may be NULL where a column may be null. */
 typedef struct StoreEndedRun {
         int64_t run_id;
@@ -79,7 +86,7 @@ typedef struct StoreEndedRun {
         uint64_t cpu_usec, max_rss;
         const char *unit;
         const char *log;
-        bool interrupted; /* counts as an interruption, not as an attempt */
+        StoreCounts counts;
 } StoreEndedRun;
 
 typedef void (*StoreRunsCallback)(

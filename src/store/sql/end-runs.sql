@@ -7,7 +7,8 @@
 -- Index: lease_pkey, key_job, waiting_pkey.
 -- $1 bigint[] run_id  $2 uuid[] run_key  $3 text[] state  $4 text[] cause  $5 smallint[] exit status  $6 smallint[] signal
 -- $7 text[] error code  $8 text[] error message  $9 text[] result (JSON)  $10 text[] result blob  $11 bigint[] delay usec
--- $12 bigint[] cpu usec  $13 bigint[] max rss  $14 text[] unit  $15 text[] log  $16 boolean[] counts as an interruption
+-- $12 bigint[] cpu usec  $13 bigint[] max rss  $14 text[] unit  $15 text[] log  $16 boolean[] counts as an
+-- interruption (false: as an attempt; null: as neither, for a drain or a claim that never ran)
 -- $17 text host  $18 text actor
 with input as materialized (
         select * from unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], $7::text[],
@@ -21,8 +22,8 @@ with input as materialized (
                 case when l.cancel_actor is not null and i.state in ('scheduled', 'ready') then 'cancelled' else i.state end
                         as state, i.cause, i.exit_status, i.exit_signal,
                 i.error_code, i.error_message, i.result, i.result_blob, i.delay_usec, i.cpu_usec, i.max_rss, i.unit, i.log,
-                (l.attempt + (not i.interrupted)::integer)::smallint as attempt,
-                (l.interruptions + i.interrupted::integer)::smallint as interruptions
+                (l.attempt + coalesce(not i.interrupted, false)::integer)::smallint as attempt,
+                (l.interruptions + coalesce(i.interrupted, false)::integer)::smallint as interruptions
 ), asked as (
         delete from reeve.cancel_request c using gone g where g.cancel_actor is not null and c.run_id = g.run_id
 ), ended as (
