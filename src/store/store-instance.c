@@ -54,13 +54,6 @@ int store_register_instance(Store *s, const StoreInstance *instance,
                 STORE_CALL(decode_registered, callback, userdata, ret_request));
 }
 
-static void decode_n_rows(StoreRequest *q, int error, const PGresult *result)
-{
-        StoreCountCallback callback = (StoreCountCallback) q->call.callback;
-
-        callback(error, error < 0 ? 0 : PQntuples(result), q->call.userdata);
-}
-
 int store_stop_instance(Store *s, const StoreStop *stop, StoreCountCallback callback,
         void *userdata, StoreRequest **ret_request)
 {
@@ -74,7 +67,7 @@ int store_stop_instance(Store *s, const StoreStop *stop, StoreCountCallback call
         params_text(&p, stop->name);
         params_text(&p, stop->cause);
         return store_send(s, &sql_stop_instance, &p,
-                STORE_CALL(decode_n_rows, callback, userdata, ret_request));
+                STORE_CALL(store_decode_n_rows, callback, userdata, ret_request));
 }
 
 int store_beat_instance(Store *s, const StoreHeartbeat *beat, StoreCountCallback callback,
@@ -121,55 +114,6 @@ int store_publish_kinds(Store *s, const char *kinds, StoreNamesCallback callback
         params_text(&p, kinds);
         return store_send(s, &sql_publish_kinds, &p,
                 STORE_CALL(decode_names, callback, userdata, ret_request));
-}
-
-static const StoreColumn beat_columns[] = {
-        COLUMN(COLUMN_I64, StoreBeat, instance),
-        COLUMN(COLUMN_I64, StoreBeat, beat),
-};
-DEFINE_ROWS_DECODER(decode_beats, StoreBeat, StoreBeatsCallback, beat_columns)
-
-int store_list_instances(
-        Store *s, StoreBeatsCallback callback, void *userdata, StoreRequest **ret_request)
-{
-        StoreParams p = {};
-
-        return store_send(s, &sql_list_instances, &p,
-                STORE_CALL(decode_beats, callback, userdata, ret_request));
-}
-
-int store_void_instance(Store *s, int64_t id, int64_t beat, StoreCountCallback callback,
-        void *userdata, StoreRequest **ret_request)
-{
-        StoreParams p = {};
-
-        params_i64(&p, id);
-        params_i64(&p, beat);
-        return store_send(s, &sql_void_instance, &p,
-                STORE_CALL(decode_n_rows, callback, userdata, ret_request));
-}
-
-static const StoreColumn orphan_columns[] = {
-        COLUMN(COLUMN_I64, StoreOrphan, run_id),
-        COLUMN(COLUMN_TEXT, StoreOrphan, run_key),
-        COLUMN(COLUMN_TEXT, StoreOrphan, job),
-        COLUMN(COLUMN_I64, StoreOrphan, attempt),
-        COLUMN(COLUMN_I64, StoreOrphan, interruptions),
-        COLUMN(COLUMN_BOOL, StoreOrphan, started),
-        COLUMN(COLUMN_TEXT, StoreOrphan, host),
-        COLUMN(COLUMN_TEXT, StoreOrphan, stop_cause),
-        COLUMN(COLUMN_I64, StoreOrphan, max_interruptions),
-};
-DEFINE_ROWS_DECODER(decode_orphans, StoreOrphan, StoreOrphansCallback, orphan_columns)
-
-int store_list_orphans(Store *s, unsigned n_most, StoreOrphansCallback callback, void *userdata,
-        StoreRequest **ret_request)
-{
-        StoreParams p = {};
-
-        params_u64(&p, n_most);
-        return store_send(s, &sql_list_orphans, &p,
-                STORE_CALL(decode_orphans, callback, userdata, ret_request));
 }
 
 static const StoreColumn own_run_columns[] = {

@@ -54,39 +54,6 @@ typedef void (*StoreNamesCallback)(
 int store_list_paused_queues(
         Store *s, StoreNamesCallback callback, void *userdata, StoreRequest **ret_request);
 
-typedef struct StoreBeat {
-        int64_t instance;
-        int64_t beat;
-} StoreBeat;
-
-typedef void (*StoreBeatsCallback)(
-        int error, const StoreBeat *beats, unsigned n_beats, void *userdata);
-
-/* Heartbeat counters of all running instances of the fleet. */
-int store_list_instances(
-        Store *s, StoreBeatsCallback callback, void *userdata, StoreRequest **ret_request);
-
-/* Declares an instance lost whose counter stood still. n: 1, or 0 if it moved after all. */
-int store_void_instance(Store *s, int64_t id, int64_t beat, StoreCountCallback callback,
-        void *userdata, StoreRequest **ret_request);
-
-typedef struct StoreOrphan {
-        int64_t run_id;
-        const char *run_key;
-        const char *job;
-        int64_t attempt, interruptions;
-        bool started;
-        const char *host, *stop_cause;
-        int64_t max_interruptions;
-} StoreOrphan;
-
-typedef void (*StoreOrphansCallback)(
-        int error, const StoreOrphan *orphans, unsigned n_orphans, void *userdata);
-
-/* Runs of stopped instances, to be ended by store_end_runs(). */
-int store_list_orphans(Store *s, unsigned n_most, StoreOrphansCallback callback, void *userdata,
-        StoreRequest **ret_request);
-
 typedef struct StoreOwnRun {
         int64_t run_id;
         const char *run_key;

@@ -79,6 +79,8 @@ int store_send(Store *s, const PqStatement *statement, StoreParams *params, cons
 /* Decoders of the plain callbacks. */
 void store_decode_done(StoreRequest *q, int error, const PGresult *result);
 void store_decode_count(StoreRequest *q, int error, const PGresult *result); /* no row: 0 */
+void store_decode_n_rows(
+        StoreRequest *q, int error, const PGresult *result); /* a StoreCountCallback */
 void store_decode_run_ids(StoreRequest *q, int error, const PGresult *result);
 
 #define COLUMN(type, structure, member)                                                            \

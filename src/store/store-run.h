@@ -143,14 +143,3 @@ typedef struct StoreProgress {
 
 int store_save_progress(Store *s, const StoreProgress *progress, unsigned n_progress,
         StoreDoneCallback callback, void *userdata);
-
-typedef void (*StorePromotedCallback)(int error, int64_t n, usec_t next_usec, void *userdata);
-
-/* Moves due jobs to ready, at most n_most, none older than lower ("-infinity" or a timestamp with
- * zone). next_usec: until the next one is due, USEC_INFINITY if there is none. */
-int store_promote_due(Store *s, unsigned n_most, const char *lower, StorePromotedCallback callback,
-        void *userdata, StoreRequest **ret_request);
-
-/* Fails idle jobs whose deadline passed within the time back. */
-int store_expire_deadlines(Store *s, usec_t back_usec, unsigned n_most, StoreCountCallback callback,
-        void *userdata, StoreRequest **ret_request);

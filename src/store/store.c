@@ -289,6 +289,13 @@ void store_decode_run_ids(StoreRequest *q, int error, const PGresult *result)
         callback(error, ids, error < 0 ? 0 : n, q->call.userdata);
 }
 
+void store_decode_n_rows(StoreRequest *q, int error, const PGresult *result)
+{
+        StoreCountCallback callback = (StoreCountCallback) q->call.callback;
+
+        callback(error, error < 0 ? 0 : PQntuples(result), q->call.userdata);
+}
+
 int store_get_schema_version(
         Store *s, StoreCountCallback callback, void *userdata, StoreRequest **ret_request)
 {

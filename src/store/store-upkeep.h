@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "store-run.h"
+
+/* Statements that keep the queue going, which any worker may run for the whole fleet: what is due,
+ * what is late, who is gone and what they left behind. Rules as in store.h. */
+
+typedef void (*StorePromotedCallback)(int error, int64_t n, usec_t next_usec, void *userdata);
+
+/* Moves due jobs to ready, at most n_most, none older than lower ("-infinity" or a timestamp with
+ * zone). next_usec: until the next one is due, USEC_INFINITY if there is none. */
+int store_promote_due(Store *s, unsigned n_most, const char *lower, StorePromotedCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+/* Fails idle jobs whose deadline passed within the time back. */
+int store_expire_deadlines(Store *s, usec_t back_usec, unsigned n_most, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+typedef struct StoreBeat {
+        int64_t instance;
+        int64_t beat;
+} StoreBeat;
+
+typedef void (*StoreBeatsCallback)(
+        int error, const StoreBeat *beats, unsigned n_beats, void *userdata);
+
+/* Heartbeat counters of all running instances of the fleet. */
+int store_list_instances(
+        Store *s, StoreBeatsCallback callback, void *userdata, StoreRequest **ret_request);
+
+/* Declares an instance lost whose counter stood still. n: 1, or 0 if it moved after all. */
+int store_void_instance(Store *s, int64_t id, int64_t beat, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+typedef struct StoreOrphan {
+        int64_t run_id;
+        const char *run_key;
+        const char *job;
+        int64_t attempt, interruptions;
+        bool started;
+        const char *host, *stop_cause;
+        int64_t max_interruptions;
+} StoreOrphan;
+
+typedef void (*StoreOrphansCallback)(
+        int error, const StoreOrphan *orphans, unsigned n_orphans, void *userdata);
+
+/* Runs of stopped instances, to be ended by store_end_runs(). */
+int store_list_orphans(Store *s, unsigned n_most, StoreOrphansCallback callback, void *userdata,
+        StoreRequest **ret_request);
