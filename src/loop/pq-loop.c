@@ -20,6 +20,7 @@ struct PqRequest {
         PGresult *result; /* the last one of this request, or the first error */
         bool failed; /* result is an error */
         bool preparing; /* the next result is that of preparing the statement */
+        bool unprepared; /* relied on the preparing of an earlier request, which failed */
         usec_t sent_usec; /* CLOCK_MONOTONIC */
 };
 
@@ -32,8 +33,7 @@ struct PqLoop {
         sd_event_source *io;
         sd_event_source *timer; /* the next attempt, or the deadline of this one */
         sd_event_source *deadline; /* of the oldest request */
-        sd_event_source
-                *loss; /* deferred teardown, so that no callback comes out of a sending function */
+        sd_event_source *loss; /* deferred teardown: no callback comes out of a sending function */
         PqRequest *first, *last;
         unsigned n_pending;
         const PqStatement *prepared[PQ_STATEMENTS_MAX]; /* on this connection */
@@ -82,11 +82,14 @@ static PqRequest *queue_pop(PqLoop *p)
         return q;
 }
 
-/* Tells a request how it ended and frees it. */
+/* Tells a request how it ended and frees it. Rows whose Sync did not come may never have been
+ * committed, so nobody sees them. */
 static void request_finish(PqRequest *q, int error)
 {
+        const PGresult *result = error == 0 || q->failed ? q->result : NULL;
+
         if (q->callback)
-                q->callback(q, error, q->result, q->userdata);
+                q->callback(q, error, result, q->userdata);
         request_free(q);
 }
 
@@ -103,43 +106,43 @@ static void tell_notify(PqLoop *p)
                 p->config.on_notify(p, p->config.userdata);
 }
 
-/* ---- errors
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- errors ---- */
 
-/* SQLSTATE to errno, as the header says. Class 08 and 57P are the server going away, which libpq
- * notices only with the read after (measured). 0A000 "cached plan must not change result type" and
- * 26000 ask for a new connection, too: a migration or a pooler has taken our prepared statements
- * away; nothing was done then. */
-static int error_of_sqlstate(const char *sqlstate, bool *ret_lost)
+/* An error to errno, as the header says. Whether the connection is to be given up, too:
+ * - FATAL, class 08, 57P: the server goes away, which libpq notices only with the read after
+ *   (measured); libpq's own errors have no SQLSTATE;
+ * - 26000, and 0A000 "cached plan must not change result type": a pooler or a migration has taken
+ *   prepared statements away; 25006: the server is no primary any more. Nothing was done then. */
+static int request_error(const PqRequest *q, bool *ret_lost)
 {
         static const char *const retryable[] = { "40001", "40P01", "55P03" };
+        const char *sqlstate, *severity, *function;
 
-        *ret_lost =
-                !sqlstate || strncmp(sqlstate, "08", 2) == 0 || strncmp(sqlstate, "57P", 3) == 0;
+        *ret_lost = false;
+        if (!q->failed)
+                return 0;
+
+        sqlstate = PQresultErrorField(q->result, PG_DIAG_SQLSTATE);
+        severity = PQresultErrorField(q->result, PG_DIAG_SEVERITY_NONLOCALIZED);
+        *ret_lost = !sqlstate || strncmp(sqlstate, "08", 2) == 0 ||
+                strncmp(sqlstate, "57P", 3) == 0 ||
+                (severity && (streq(severity, "FATAL") || streq(severity, "PANIC")));
         if (*ret_lost)
                 return -ECONNRESET;
-        if (streq(sqlstate, "0A000") || streq(sqlstate, "26000")) {
-                *ret_lost = true;
+
+        function = PQresultErrorField(q->result, PG_DIAG_SOURCE_FUNCTION);
+        *ret_lost = streq(sqlstate, "25006") || (streq(sqlstate, "26000") && !q->unprepared) ||
+                (streq(sqlstate, "0A000") && function && streq(function, "RevalidateCachedQuery"));
+        if (*ret_lost || streq(sqlstate, "26000"))
                 return -EAGAIN;
-        }
+
         for (size_t i = 0; i < ELEMENTSOF(retryable); i++)
                 if (streq(sqlstate, retryable[i]))
                         return -EAGAIN;
         return -EIO;
 }
 
-static int request_error(const PqRequest *q, bool *ret_lost)
-{
-        *ret_lost = false;
-        if (!q->failed)
-                return 0;
-        return error_of_sqlstate(PQresultErrorField(q->result, PG_DIAG_SQLSTATE), ret_lost);
-}
-
-/* ---- the socket
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- the socket ---- */
 
 static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata);
 
@@ -162,11 +165,17 @@ static int watch(PqLoop *p, uint32_t events)
         return sd_event_source_set_priority(p->io, PQ_EVENT_PRIORITY);
 }
 
+static void on_connected_io(PqLoop *p);
+
+/* If we were the ones who did not run, the answer lies in the socket: it is looked at first. */
 static int on_deadline(sd_event_source *s, uint64_t usec, void *userdata)
 {
         PqLoop *p = userdata;
 
-        connection_lost(p, -ETIMEDOUT, "the database did not answer in time");
+        on_connected_io(p);
+        if (p->state == PQ_CONNECTED && p->first &&
+                now_usec(CLOCK_MONOTONIC) >= p->first->sent_usec + p->config.deadline_usec)
+                connection_lost(p, -ETIMEDOUT, "the database did not answer in time");
         return 0;
 }
 
@@ -203,8 +212,10 @@ static int flush(PqLoop *p)
 {
         int r = PQflush(p->conn);
 
-        if (r < 0)
+        if (r < 0) {
+                set_error(p, PQerrorMessage(p->conn));
                 return -ECONNRESET;
+        }
         return watch(p, r > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
@@ -216,15 +227,18 @@ static bool is_prepared(const PqLoop *p, const PqStatement *statement)
         return false;
 }
 
-static void forget_prepared(PqLoop *p, const PqStatement *statement)
+/* Preparing q's statement failed: those sent after it and not yet answered have nothing to run. */
+static void forget_prepared(PqLoop *p, const PqRequest *q)
 {
         for (unsigned i = 0; i < p->n_prepared; i++)
-                if (p->prepared[i] == statement)
+                if (p->prepared[i] == q->statement)
                         p->prepared[i] = p->prepared[--p->n_prepared];
+        for (PqRequest *later = q->next; later; later = later->next)
+                if (later->statement == q->statement)
+                        later->unprepared = true;
 }
 
-/* One result belongs to the oldest request; its Sync ends it. Returns 1 after a Sync, 0, or -errno.
- */
+/* One result belongs to the oldest request; its Sync ends it. Returns 0 or -errno. */
 static int take_result(PqLoop *p, PGresult *result)
 {
         PqRequest *q = p->first;
@@ -240,7 +254,7 @@ static int take_result(PqLoop *p, PGresult *result)
                 if (lost)
                         set_error(p, PQresultErrorMessage(q->result));
                 request_finish(q, error);
-                return lost ? -ECONNRESET : 1;
+                return lost ? -ECONNRESET : 0;
 
         case PGRES_PIPELINE_ABORTED:
                 PQclear(result);
@@ -255,7 +269,7 @@ static int take_result(PqLoop *p, PGresult *result)
                 q->result = result;
                 q->failed = true;
                 if (q->preparing)
-                        forget_prepared(p, q->statement);
+                        forget_prepared(p, q);
                 error = request_error(q, &lost);
                 if (lost)
                         set_error(p, PQresultErrorMessage(result));
@@ -285,9 +299,10 @@ static int read_results(PqLoop *p)
                 PGresult *result = PQgetResult(p->conn);
 
                 if (!result) { /* the end of one statement of the request */
-                        if (++n_nulls == 2)
-                                return -ECONNRESET;
-                        continue;
+                        if (++n_nulls == 1)
+                                continue;
+                        set_error(p, PQerrorMessage(p->conn));
+                        return -ECONNRESET;
                 }
                 n_nulls = 0;
                 r = take_result(p, result);
@@ -324,12 +339,10 @@ static void on_connected_io(PqLoop *p)
                 r = flush(p);
         }
         if (r < 0 || ended)
-                connection_lost(p, -ECONNRESET, p->error[0] ? p->error : "the connection was lost");
+                connection_lost(p, -ECONNRESET, p->error);
 }
 
-/* ---- connecting
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- connecting ---- */
 
 static void drop_connection(PqLoop *p)
 {
@@ -382,6 +395,8 @@ static void connection_lost(PqLoop *p, int error, const char *text)
 
         if (text != p->error)
                 set_error(p, text);
+        if (!p->error[0])
+                set_error(p, "the connection was lost");
         if (p->state == PQ_CONNECTING)
                 p->last_attempt_usec = now_usec(CLOCK_MONOTONIC);
         drop_connection(p);
@@ -404,11 +419,8 @@ static void connection_lost(PqLoop *p, int error, const char *text)
 
 static void on_listening(PqRequest *q, int error, const PGresult *result, void *userdata)
 {
-        PqLoop *p = userdata;
-
-        /* What was sent before we listened is seen by looking once. */
-        if (error == 0 && p->config.on_notify)
-                p->config.on_notify(p, p->config.userdata);
+        if (error == 0) /* what was sent before we listened is seen by looking once */
+                tell_notify(userdata);
 }
 
 static void connected(PqLoop *p)
@@ -435,13 +447,12 @@ static void connected(PqLoop *p)
 
 static void poll_attempt(PqLoop *p)
 {
-        switch (PQconnectPoll(p->conn)) {
+        PostgresPollingStatusType status = PQconnectPoll(p->conn);
+
+        switch (status) {
         case PGRES_POLLING_READING:
-                if (watch(p, EPOLLIN) < 0)
-                        connection_lost(p, -ECONNRESET, "cannot watch the socket");
-                break;
         case PGRES_POLLING_WRITING:
-                if (watch(p, EPOLLOUT) < 0)
+                if (watch(p, status == PGRES_POLLING_READING ? EPOLLIN : EPOLLOUT) < 0)
                         connection_lost(p, -ECONNRESET, "cannot watch the socket");
                 break;
         case PGRES_POLLING_OK:
@@ -487,9 +498,8 @@ static bool conninfo_names_user(const char *conninfo)
 
 static void start_attempt(PqLoop *p)
 {
-        /* What stands before dbname is a default that the connection string may overrule. A dead
-         * peer is noticed by the request's deadline; these end an idle LISTEN connection as well.
-         */
+        /* What stands before dbname is a default that the connection string may overrule. Requests
+         * have their deadline; the kernel's timeouts end an idle LISTEN connection as well. */
         const char *keywords[8] = { "application_name", "keepalives_idle", "tcp_user_timeout",
                 "dbname", "client_encoding" };
         const char *values[8] = { p->config.application_name, "10", "15000", p->config.conninfo,
@@ -515,9 +525,7 @@ static void start_attempt(PqLoop *p)
                 connection_lost(p, -ECONNRESET, "out of memory");
 }
 
-/* ---- sending
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- sending ---- */
 
 static int on_loss(sd_event_source *s, void *userdata)
 {
@@ -539,7 +547,8 @@ static void lose_later(PqLoop *p)
 static bool put(PqLoop *p, PqRequest *q, const char *const *values)
 {
         const PqStatement *statement = q->statement;
-        bool named = p->config.prepared && statement != &listen_statement;
+        bool named = p->config.prepared &&
+                (p->n_prepared < PQ_STATEMENTS_MAX || is_prepared(p, statement));
 
         if (statement == &listen_statement) {
                 char *quoted =
@@ -560,7 +569,6 @@ static bool put(PqLoop *p, PqRequest *q, const char *const *values)
                 if (!PQsendPrepare(p->conn, statement->name, statement->sql,
                             (int) statement->n_params, NULL))
                         return false;
-                assert(p->n_prepared < PQ_STATEMENTS_MAX);
                 p->prepared[p->n_prepared++] = statement;
                 q->preparing = true;
         }
@@ -608,9 +616,7 @@ PqRequest *pq_request_cancel(PqRequest *q)
         return NULL;
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 int pq_loop_new(sd_event *event, const PqConfig *config, PqLoop **ret)
 {
@@ -631,12 +637,9 @@ int pq_loop_new(sd_event *event, const PqConfig *config, PqLoop **ret)
         if (!p->config.conninfo || !p->config.application_name ||
                 (config->user && !p->config.user) || (config->listen && !p->config.listen))
                 return -ENOMEM;
-        if (p->config.connect_timeout_usec == 0)
-                p->config.connect_timeout_usec = 5 * USEC_PER_SEC;
-        if (p->config.deadline_usec == 0)
-                p->config.deadline_usec = 15 * USEC_PER_SEC;
-        if (p->config.retry_max_usec == 0)
-                p->config.retry_max_usec = 2 * USEC_PER_SEC;
+        p->config.connect_timeout_usec = config->connect_timeout_usec ?: 5 * USEC_PER_SEC;
+        p->config.deadline_usec = config->deadline_usec ?: 15 * USEC_PER_SEC;
+        p->config.retry_max_usec = config->retry_max_usec ?: 2 * USEC_PER_SEC;
 
         r = set_timer(p, 0, on_retry);
         if (r < 0)

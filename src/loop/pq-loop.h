@@ -13,11 +13,14 @@
  * it).
  *
  * GLOSSARY
- * request  one statement and its Sync: an implicit transaction of its own, so that one caller's
- * error aborts nobody else queue    requests sent and not answered, in order; libpq names no
- * results, so this order is all there is lost     the connection broke with requests in the queue:
- * their outcome is unknown, and each is told so overrun  the oldest request had no answer within
- * the statement deadline: the connection is given up as lost
+ * - request: one statement and its Sync: an implicit transaction of its own, so that one caller's
+ *   error aborts nobody else
+ * - queue: requests sent and not answered, in order; libpq names no results, so this order is all
+ *   there is
+ * - lost: the connection broke with requests in the queue: their outcome is unknown, and each is
+ *   told so
+ * - overrun: the oldest request had no answer within the statement deadline: the connection is
+ *   given up as lost
  */
 
 typedef struct PqLoop PqLoop;
@@ -32,12 +35,15 @@ typedef struct PqStatement {
 } PqStatement;
 
 /* Called once for each request that was not cancelled, from the event loop. error 0: result holds
- * the rows (PGRES_ TUPLES_OK or COMMAND_OK) and stays valid until the callback returns. Otherwise
- * result may be NULL or hold the server's error: -ECONNRESET  the connection was lost: the outcome
- * is unknown -ETIMEDOUT   overrun: the outcome is unknown -EAGAIN      the server undid it and asks
- * for another try (serialization, deadlock, lock timeout) -EIO         the server refused it: see
- * PQresultErrorField() The request is freed afterwards; sending new requests from here is allowed.
- */
+ * the rows (PGRES_TUPLES_OK or COMMAND_OK) and stays valid until the callback returns. Otherwise
+ * result is NULL or the server's error, never rows:
+ * - -ECONNRESET: the connection was lost: the outcome is unknown
+ * - -ETIMEDOUT: overrun: the outcome is unknown
+ * - -EAGAIN: the server undid it and asks for another try (serialization, deadlock, lock timeout,
+ *   not a primary any more, a prepared statement that is gone)
+ * - -EIO: the server refused it: see PQresultErrorField()
+ * The request is freed afterwards; sending new requests from here is allowed, freeing the
+ * connection is not (nor from the callbacks below). */
 typedef void (*PqResultCallback)(PqRequest *q, int error, const PGresult *result, void *userdata);
 
 typedef enum PqState {
