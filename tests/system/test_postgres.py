@@ -1,4 +1,5 @@
 """reeve-postgres.service: the embedded server from its first start to its worst day."""
+import os
 import re
 
 import pytest
@@ -145,3 +146,24 @@ def test_wrong_connection_string_is_told(machine):
         assert 'Database= is not a connection string: invalid connection option "hots"' in machine.journal("-u", UNIT)
     finally:
         machine.sh(f"rm /etc/reeve/reeve.conf.d/t.conf; systemctl start {UNIT}")
+
+
+@pytest.mark.skipif(not os.environ.get("REEVE_TEST_SLOW"), reason="slow: set REEVE_TEST_SLOW=1")
+def test_upgrade_as_the_manual_says(new_machine):
+    """To a "16" whose programs are those of the version at hand: the steps and the directories are what is tested."""
+    m = new_machine()
+    have = m.sh("ls /usr/lib/postgresql | sort -n | tail -n 1")
+    m.psql("create table kept (n int); insert into kept values (5)")
+    m.sh(f"mkdir /usr/lib/postgresql/99; mount --bind /usr/lib/postgresql/{have} /usr/lib/postgresql/99")
+    page = m.sh("zcat /usr/share/man/man8/reeve-postgres.service.8.gz")
+    lines = re.search(r"installed, as root:(.*?)Then, when all is well", page, re.S).group(1)
+    steps = re.sub(r"^\.(RS|RE|nf|fi|P)\b.*$|^\.br$", "", lines, flags=re.M).replace("\\&", "")
+    steps = steps.replace("15", have).replace("17", "99")
+    m.sh("set -x;" + steps, timeout=120)
+    wait_ready(m)
+    assert m.psql("show data_directory", user="reeve-postgres", role="reeve-postgres") == f"{STATE}/99"
+    assert m.psql("select n from kept") == "5"
+    m.crash()
+    m.boot()
+    wait_ready(m)
+    assert m.psql("select n from kept") == "5", "after the upgrade the newer cluster is used, the old one is still there"
