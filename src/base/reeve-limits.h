@@ -27,6 +27,7 @@
 #define REEVE_CLAIM_BATCH_MAX     500U /* jobs claimed by one statement */
 #define REEVE_CLAIM_LANES_MAX     64U /* lanes looked at by one claim */
 #define REEVE_ENQUEUE_BATCH_MAX   10000U /* jobs of one bulk request */
+#define REEVE_MIGRATION_MAX       (1024UL * 1024) /* bytes of a migration's script */
 #define REEVE_RATE_MAX            1000000U /* Concurrency=, MaxRuns= and the number in RateLimit= */
 /* Every time span of a .kind, pool or reeve.conf file that is not infinite: ten years. */
 #define REEVE_SPAN_MAX_USEC       (3650ULL * 86400 * 1000000)
