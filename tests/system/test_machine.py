@@ -1,10 +1,11 @@
 """tools/machine itself: what the other tests rely on."""
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
-from conftest import TOOL, Machine
+from conftest import TOOL, Machine, machine_tool
 
 
 def test_exec_passes_streams_and_status(bare):
@@ -67,6 +68,13 @@ def test_machines_in_a_lab_reach_each_other(new_machine):
     assert a.out("bash", "-c", "exec 3<>/dev/tcp/10.77.0.2/7777; head -n 1 <&3") == "hello"
 
 
+def traces(name):
+    """Cgroups and processes of a machine on the host."""
+    mine = f"eeve-{machine_tool.ID}-{name}"
+    return subprocess.run(f"find /sys/fs/cgroup -maxdepth 5 -name r{mine}; pgrep -f 'machine=[r]{mine}'", shell=True, capture_output=True,
+                          text=True).stdout
+
+
 def test_a_killed_owner_leaves_nothing():
     code = ("import subprocess, sys, os, signal; subprocess.run([sys.argv[1], 'up', 'orphan', '--no-reeve', '--owner', str(os.getpid())],"
             " check=True); os.kill(os.getpid(), signal.SIGKILL)")
@@ -76,6 +84,27 @@ def test_a_killed_owner_leaves_nothing():
         listed = subprocess.run([TOOL, "list"], capture_output=True, text=True).stdout
         return "orphan" not in listed
     Machine.wait_until(None, gone, timeout=5)
-    found = subprocess.run("find /sys/fs/cgroup -maxdepth 4 -name 'reeve-*-orphan'; pgrep -f 'machine=reeve-[^ ]*-orphan'",
-                           shell=True, capture_output=True, text=True).stdout
-    assert found == ""
+    assert traces("orphan") == ""
+
+
+def test_a_killed_keeper_takes_its_machine_along(new_machine):
+    """Two systems on one disk would be the alternative."""
+    m = new_machine("--no-reeve")
+    keeper = int((m.disk().parent / "keeper").read_text().split()[0])
+    leader = int(m.tool("leader", m.name).stdout)
+    os.kill(keeper, signal.SIGKILL)
+    m.wait_until(lambda: not os.path.exists(f"/proc/{leader}"), timeout=5)
+    assert f"{m.name} down" in m.tool("list").stdout
+    m.boot()
+    assert m.out("systemctl", "is-system-running") == "running"
+
+
+def test_a_terminated_start_leaves_nothing():
+    up = subprocess.Popen([TOOL, "up", "begun", "--no-reeve"], stderr=subprocess.PIPE, text=True)
+    place = machine_tool.place("begun")
+    Machine.wait_until(None, lambda: (place / "keeper").exists(), every=0.01)
+    up.terminate()
+    assert "removing begun" in up.communicate(timeout=20)[1]
+    assert up.returncode == 143
+    assert not place.exists()
+    assert traces("begun") == ""
