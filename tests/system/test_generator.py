@@ -1,0 +1,234 @@
+"""Generated units in a booted machine: what an instance per connection is given, and what it is refused. In place of the
+launcher stands a program that runs shell commands: what is tested here is the unit around it."""
+import json
+
+import pytest
+
+LAUNCHER = '''#!/usr/bin/python3
+import json, os, socket, subprocess, sys
+s = socket.socket(fileno=0)
+s.send(json.dumps({"argv": sys.argv[1:], "pid": os.getpid()}).encode())
+while command := s.recv(65536):
+    p = subprocess.run(["/bin/bash", "-c", command.decode()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    s.send(json.dumps([p.returncode, p.stdout.decode(errors="replace")[-60000:].strip()]).encode())
+'''
+# Each argument is SOCKET or N:COMMAND (for the N-th socket). Prints what came back, one JSON value in a line.
+CLIENT = '''#!/usr/bin/python3
+import socket, sys
+connections = []
+for a in sys.argv[1:]:
+    if a.startswith("/"):
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        s.connect(a)
+        connections.append(s)
+    else:
+        n, command = a.split(":", 1)
+        s = connections[int(n)]
+        s.send(command.encode())
+    print(s.recv(65536).decode(), flush=True)
+'''
+# A worker that is told to stop, and asks its run for a sign of life two seconds later.
+WORKER = '''#!/usr/bin/python3
+import signal, socket, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.connect("/run/reeve/run/closed.sock")
+s.recv(65536)
+signal.sigwait({signal.SIGTERM})
+time.sleep(2)
+s.send(b"echo alive")
+print("run said", s.recv(65536).decode(), flush=True)
+'''
+KINDS = {
+    "closed": '[Kind]\nStopSec=2s\n[Exec]\nStart=/bin/echo "a b" 100% $HOME ${HOME} %n \'\' ";" \\x09\n[Service]\nSetCredential=key:secret\n',
+    "open": "[Exec]\nStart=/bin/true\n[Service]\nPrivateNetwork=no\nTemporaryFileSystem=\nInaccessiblePaths=\nReadWritePaths=/srv\n",
+    "a-b.c_d": "[Exec]\nStart=/bin/true\n",
+}
+
+
+def path(kind):
+    return f"/run/reeve/run/{kind}.sock"
+
+
+@pytest.fixture(scope="module")
+def host(machine, tmp_path_factory):
+    where = tmp_path_factory.mktemp("files")
+    for name, text, directory in (("reeve-exec", LAUNCHER, "/usr/lib/reeve"), ("client", CLIENT, "/opt"), ("worker", WORKER, "/opt"),
+                                  *((f"{n}.kind", t, "/etc/reeve/kinds") for n, t in KINDS.items())):
+        (where / name).write_text(text)
+        (where / name).chmod(0o755)
+        machine.put(where / name, directory)
+    machine.sh("chmod 755 /opt /etc/reeve /etc/reeve/kinds; systemctl daemon-reload; systemctl start reeve.target")
+    for kind in KINDS:
+        assert machine.is_active(f"reeve-run-{kind}.socket")
+    return machine
+
+
+def talk(host, *arguments, user="reeve-worker", **kwargs):
+    p = host.exec("/opt/client", *arguments, user=user, **kwargs)
+    return [json.loads(line) for line in p.stdout.splitlines()]
+
+
+def inside(host, kind, command):
+    """Exit status and output of a command in a run of that kind."""
+    return talk(host, path(kind), "0:" + command)[1]
+
+
+def instances(host, kind):
+    return host.out("systemctl", "list-units", "--all", "--plain", "--no-legend", f"reeve-run-{kind}@*.service").splitlines()
+
+
+def test_a_connection_starts_an_instance_and_its_end_ends_it(host):
+    first, second, out = talk(host, path("closed"), path("closed"), "1:cat /proc/self/cgroup; id -un")
+    units = [next(a for a in hello["argv"] if a.startswith("--unit="))[7:] for hello in (first, second)]
+    assert units[0] != units[1] and all(u.startswith("reeve-run-closed@") for u in units)
+    assert units[1] in out[1] and "reeve-run.slice" in out[1] and out[1].endswith("reeve-run")
+    host.wait_until(lambda: not instances(host, "closed"))
+
+
+def test_the_words_of_start_reach_the_launcher_as_they_stand(host):
+    argv = talk(host, path("closed"))[0]["argv"]
+    assert argv[argv.index("--") + 1:] == ["/bin/echo", "a b", "100%", "$HOME", "${HOME}", "%n", "", ";", "\t"]
+    assert argv[1:argv.index("--")] == ["--stop-usec=2000000", "--timeout-usec=300000000", "--max-runs=1", "--mode=exec"]
+
+
+def test_a_name_with_dots_and_dashes_works(host):
+    assert any(a.startswith("--unit=reeve-run-a-b.c_d@") for a in talk(host, path("a-b.c_d"))[0]["argv"])
+
+
+@pytest.mark.parametrize("user", ["reeve-run", "reeve-api", "nobody"])
+def test_only_workers_can_connect(host, user):
+    p = host.exec("/opt/client", path("closed"), user=user, check=False)
+    assert p.returncode != 0 and "PermissionError" in p.stderr
+
+
+CONNECT = "python3 -c 'import socket; s = socket.socket(socket.AF_UNIX); s.connect(\"%s\")'"
+# What a run may not do by default, and (True) where the kind "open" proves that the attempt itself is a real one.
+REFUSED = {
+    "database": (CONNECT % "/run/reeve-postgres/.s.PGSQL.5432", True),
+    "bus": (CONNECT % "/run/dbus/system_bus_socket", True),
+    "systemd": (CONNECT % "/run/systemd/private", False),
+    "run-socket": ("test -e /run/reeve", True),
+    "network": ("python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8999), 3)'", True),
+    "settings": ("ls /etc/reeve", True),
+    "write-srv": ("touch /srv/x", True),
+    "write-etc": ("touch /etc/x", False),
+    "write-var": ("touch /var/lib/x", False),
+    "home": ("ls /root", False),
+    "blobs": ("ls /var/lib/reeve/blobs", False),
+    "mount": ("mount -t tmpfs none /mnt", False),
+    "namespace": ("unshare -Ur true", False),
+    "kernel-log": ("dmesg", False),
+    "raw-device": ("test -e /dev/kmsg || test -e /dev/loop0", False),
+    "setuid": ("cp /bin/true /tmp/t && chmod u+s /tmp/t", False),
+    "ptrace": ("python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).ptrace(0, 0, 0, 0) != 0)'", False),
+}
+
+
+@pytest.fixture(scope="module")
+def listener(host):
+    host.sh("chmod 777 /srv; systemd-run -q --unit=listener python3 -m http.server --bind 127.0.0.1 8999")
+    host.wait_until("curl -s -o /dev/null http://127.0.0.1:8999/")
+    host.wait_until("test -S /run/reeve-postgres/.s.PGSQL.5432 && test -S /run/dbus/system_bus_socket")
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_run_is_refused(host, listener, what):
+    command, provable = REFUSED[what]
+    status, output = inside(host, "closed", command)
+    assert status != 0, output
+    if provable:
+        status, output = inside(host, "open", command)
+        assert status == 0, output
+
+
+def test_a_run_has_what_it_needs(host):
+    assert inside(host, "closed", "cat $CREDENTIALS_DIRECTORY/key") == [0, "secret"]
+    assert inside(host, "closed", "touch /tmp/a /var/tmp/a /dev/shm/a && echo done") == [0, "done"]
+    assert inside(host, "closed", "python3 -c 'import multiprocessing as m; print(m.Pool(2).map(abs, [-1]))'") == [0, "[1]"]
+    inside(host, "closed", "logger -t from-a-run hello from the run")
+    host.wait_until(lambda: "hello from the run" in host.journal("-t", "from-a-run"))
+
+
+def test_runs_of_one_kind_do_not_see_each_other(host):
+    first, second, wrote, saw = talk(
+        host, path("closed"), path("closed"), "0:touch /tmp/mine /var/tmp/mine /dev/shm/mine; mkfifo /tmp/q; echo ok",
+        "1:ls /tmp /var/tmp /dev/shm; ls /proc | grep -E '^[0-9]+$' | wc -l")
+    assert wrote == [0, "ok"]
+    assert "mine" not in saw[1]
+    assert int(saw[1].split()[-1]) <= 5, "only its own processes"
+    # The same user, yet neither its environment nor its memory.
+    first, second, seen = talk(host, path("closed"), path("closed"),
+                               "1:for p in $(seq 1 9999); do [ -r /proc/$p/environ ] && cat /proc/$p/environ >/dev/null 2>&1 && echo $p; done; :")
+    assert str(second["pid"]) in seen[1].split()
+    assert str(first["pid"]) not in seen[1].split()
+
+
+def test_nothing_is_left_of_a_tree_that_left_its_session(host):
+    """Double fork, a session of its own, no descriptors, no environment."""
+    marker = "12345.678"
+    escape = f"(setsid env -i sleep {marker} </dev/null >/dev/null 2>&1 &) ; sleep 0.2; echo ok"
+    hello, out = talk(host, path("closed"), "0:" + escape)
+    assert out == [0, "ok"]
+    host.wait_until(lambda: host.exec("pgrep", "-f", f"sleep {marker}", check=False).returncode == 1, timeout=6)
+    host.wait_until(lambda: not instances(host, "closed"))
+
+
+def test_no_run_leaves_a_failed_unit(host):
+    p = host.exec("/opt/client", path("closed"), "0:kill -9 $PPID", user="reeve-worker", check=False)
+    assert p.stdout.count("\n") == 2 and p.stdout.endswith("\n\n"), "the connection ended without an answer"
+    host.wait_until(lambda: not instances(host, "closed"))
+    assert host.sh("systemctl list-units --failed --plain --no-legend 'reeve-run*'") == ""
+
+
+def test_a_changed_kind_counts_after_a_reload(host):
+    host.sh("mkdir -p /etc/reeve/kinds/open.kind.d; printf '[Service]\\nPrivateNetwork=yes\\n' >/etc/reeve/kinds/open.kind.d/x.conf; systemctl daemon-reload")
+    try:
+        assert inside(host, "open", "ls /sys/class/net; cat /proc/net/dev | wc -l")[1].split()[-1] == "3"
+    finally:
+        host.sh("rm -r /etc/reeve/kinds/open.kind.d; systemctl daemon-reload")
+
+
+def test_the_administrators_dropin_wins(host):
+    where = "/etc/systemd/system/reeve-run-open@.service.d"
+    host.sh(f"mkdir -p {where}; printf '[Service]\\nUMask=0027\\n' >{where}/x.conf; systemctl daemon-reload")
+    try:
+        assert inside(host, "open", "umask") == [0, "0027"]
+    finally:
+        host.sh(f"rm -r {where}; systemctl daemon-reload")
+
+
+def test_a_broken_kind_stops_neither_reload_nor_the_others(host):
+    host.sh("printf '[Kind]\\nPriority=99\\n' >/etc/reeve/kinds/bad.kind; systemctl daemon-reload")
+    try:
+        assert inside(host, "closed", "echo ok") == [0, "ok"]
+        p = host.exec("/lib/systemd/system-generators/reeve-generator", "--check", check=False)
+        assert p.returncode == 1 and "/etc/reeve/kinds/bad.kind:2: error: Priority=99" in p.stdout
+    finally:
+        host.sh("rm /etc/reeve/kinds/bad.kind; systemctl daemon-reload")
+
+
+def test_systemd_accepts_the_installed_units(host):
+    units = [f"/run/systemd/generator/reeve-run-{k}{end}" for k in KINDS for end in ("@.service", ".socket")]
+    p = host.exec("systemd-analyze", "verify", "--man=no", *units)
+    assert p.stderr == ""
+    for kind in ("closed", "a-b.c_d"):
+        p = host.exec("systemd-analyze", "security", "--offline=true", "--threshold=15", f"/run/systemd/generator/reeve-run-{kind}@.service")
+        assert p.returncode == 0
+
+
+def test_stopping_the_target_takes_the_sockets_away(host):
+    host.sh("systemctl stop reeve.target")
+    assert host.sh("ls /run/reeve/run") == ""
+    host.sh("systemctl start reeve.target")
+    assert inside(host, "closed", "echo ok") == [0, "ok"]
+
+
+def test_at_shutdown_a_run_outlives_the_worker_that_waits_for_it(host):
+    host.sh("systemd-run -q --unit=waiting --slice=reeve-worker.slice -p User=reeve-worker /opt/worker")
+    host.wait_until(lambda: instances(host, "closed"))
+    host.off()
+    try:
+        assert 'run said [0, "alive"]' in host.journal("-u", "waiting.service")
+    finally:
+        host.boot()
