@@ -2,14 +2,12 @@
 #include <libpq-fe.h>
 #include <stdio.h>
 
-#include "conf.h"
+#include "config-load.h"
 #include "log.h"
 
 /* ExecCondition= of reeve-postgres.service: exit status 0 if Database= of reeve.conf(5) names the
  * embedded server, 1 (the unit is skipped, not failed) if it names another one, 255 (the unit
  * fails) if that cannot be told. */
-
-#define SOCKET_DIRECTORY "/run/reeve-postgres"
 
 enum {
         WANTED = 0,
@@ -52,7 +50,7 @@ static int check_connection_string(const char *text)
         }
         for (const PQconninfoOption *o = options; o->keyword; o++)
                 if (strcmp(o->keyword, "host") == 0 && o->val &&
-                        host_list_has(o->val, SOCKET_DIRECTORY))
+                        host_list_has(o->val, SETTINGS_EMBEDDED_SOCKET_DIR))
                         wanted = WANTED;
         PQconninfoFree(options);
         return wanted;
@@ -60,23 +58,19 @@ static int check_connection_string(const char *text)
 
 int main(void)
 {
-        static const char *const dirs[] = { REEVE_SYSCONFDIR, "/run/reeve", REEVE_LIBEXECDIR,
-                NULL };
-        Conf conf = {};
-        const char *database;
+        Settings settings = {};
         int r;
 
         log_setup("reeve-postgres-wanted");
-        r = conf_read_dirs(&conf, dirs, "reeve.conf", on_report, NULL);
-        if (r < 0 && r != -EBADMSG) {
+        r = settings_load(NULL, on_report, NULL, &settings);
+        if (r < 0 && r != -EINVAL) {
                 (void) log_error_errno(r, "Cannot read reeve.conf: %m");
-                conf_done(&conf);
+                settings_done(&settings);
                 return UNKNOWN;
         }
-        database = conf_get(&conf, "Database", "Database");
-        r = database && *database ? check_connection_string(database) : WANTED;
+        r = check_connection_string(settings.database);
         if (r == NOT_WANTED)
                 log_info("Database= names another server: the embedded one is not started.");
-        conf_done(&conf);
+        settings_done(&settings);
         return r;
 }
