@@ -58,6 +58,17 @@ int kind_parse_command(const ConfEntry *e, const char *value, void *target)
         return 0;
 }
 
+int kind_parse_program(const ConfEntry *e, const char *value, void *target)
+{
+        _cleanup_(words_freep) char **words = NULL;
+        int r;
+
+        r = words_parse(value, &words);
+        if (r < 0)
+                return r;
+        return words_count(words) > 1 ? -EINVAL : kind_parse_command(e, value, target);
+}
+
 static int parse_choice(const char *(*to_string)(int), int n, const char *value, int *ret)
 {
         for (int i = 0; i < n; i++)

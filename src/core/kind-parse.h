@@ -13,6 +13,8 @@ int kind_parse_span(const ConfEntry *e, const char *value, void *target);
 int kind_parse_span_or_never(const ConfEntry *e, const char *value, void *target);
 /* Words as words_parse() reads them; the first an absolute path. "" gives NULL. [char **] */
 int kind_parse_command(const ConfEntry *e, const char *value, void *target);
+/* The same with one word. [char **] */
+int kind_parse_program(const ConfEntry *e, const char *value, void *target);
 int kind_parse_mode(const ConfEntry *e, const char *value, void *target); /* [KindMode] */
 int kind_parse_output(const ConfEntry *e, const char *value, void *target); /* [KindOutput] */
 int kind_parse_missed(const ConfEntry *e, const char *value, void *target); /* [KindMissed] */

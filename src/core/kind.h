@@ -59,7 +59,7 @@ typedef struct KindStatusRange {
 
 typedef struct KindExec {
         char **start; /* program and arguments, never empty */
-        char **join; /* the same; NULL: start is run for the join phase too */
+        char **join; /* a program alone; NULL: start is run for the join phase too */
         unsigned max_runs; /* of one unit instance */
         KindMode mode;
         KindOutput output;

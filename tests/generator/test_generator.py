@@ -15,7 +15,7 @@ StopSec=7s
 WatchdogSec=30s
 [Exec]
 Start=/bin/echo "a b" 'c"d' 100% $HOME ; %n \\x09
-Join=/bin/echo "join it" %h
+Join="/opt/join it%h"
 MaxRuns=20
 Mode=exec
 Output=text
@@ -53,7 +53,7 @@ def test_the_launcher_gets_every_setting_and_the_words_of_start(tree):
     assert tree.exec_start("pdf") == (
         "ExecStart=:-/usr/lib/reeve/reeve-exec --unit=%n --stop-usec=7000000 --timeout-usec=60000000"
         " --watchdog-usec=30000000 --max-runs=20 --mode=exec --output=text"
-        ' --join=/bin/echo "--join=join it" --join=%%h'
+        ' --join="/opt/join it%%h"'
         ' -- /bin/echo "a b" "c\\"d" 100%% "$HOME" ";" %%n "\\t"')
     assert "TimeoutStopSec=7000000us" in tree.service("pdf").splitlines()
 
@@ -93,6 +93,15 @@ def test_exposure_is_at_most_one_and_a_half(tree, service):
     p = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager",
                         tree.out / "reeve-run-a@.service"], text=True, capture_output=True, timeout=60)
     assert p.returncode == 0, p.stdout[-2000:] + p.stderr
+
+
+def test_root_gets_the_kernels_settings_read_only(tree):
+    """As reeve-run nobody can write them; the mounts are left out, for they are slow."""
+    tree.kind("a")
+    tree.kind("root", GOOD + "[Service]\nUser=root\n")
+    tree.generate()
+    assert "ProtectKernelTunables=yes" not in tree.service("a").splitlines()
+    assert "ProtectKernelTunables=yes" in tree.service("root").splitlines()
 
 
 def test_a_kind_that_opens_all_is_seen_to_be_exposed(tree):

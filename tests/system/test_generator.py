@@ -40,7 +40,7 @@ s.send(b"echo alive")
 print("run said", s.recv(65536).decode(), flush=True)
 '''
 KINDS = {
-    "closed": '[Kind]\nStopSec=2s\n[Exec]\nStart=/bin/echo "a b" 100% $HOME ${HOME} %n \'\' ";" \\x09\n[Service]\nSetCredential=key:secret\n',
+    "closed": '[Kind]\nStopSec=2s\n[Exec]\nStart=/bin/echo "a b" 100% $HOME ${HOME} %n \'\' ";" \\x09\nJoin="/opt/j in%"\n[Service]\nSetCredential=key:secret\n',
     "open": "[Exec]\nStart=/bin/true\n[Service]\nPrivateNetwork=no\nTemporaryFileSystem=\nInaccessiblePaths=\nReadWritePaths=/srv\n",
     "a-b.c_d": "[Exec]\nStart=/bin/true\n",
 }
@@ -89,7 +89,7 @@ def test_a_connection_starts_an_instance_and_its_end_ends_it(host):
 def test_the_words_of_start_reach_the_launcher_as_they_stand(host):
     argv = talk(host, path("closed"))[0]["argv"]
     assert argv[argv.index("--") + 1:] == ["/bin/echo", "a b", "100%", "$HOME", "${HOME}", "%n", "", ";", "\t"]
-    assert argv[1:argv.index("--")] == ["--stop-usec=2000000", "--timeout-usec=300000000", "--max-runs=1", "--mode=exec"]
+    assert argv[1:argv.index("--")] == ["--stop-usec=2000000", "--timeout-usec=300000000", "--max-runs=1", "--mode=exec", "--join=/opt/j in%"]
 
 
 def test_a_name_with_dots_and_dashes_works(host):
@@ -118,6 +118,8 @@ REFUSED = {
     "blobs": ("ls /var/lib/reeve/blobs", False),
     "mount": ("mount -t tmpfs none /mnt", False),
     "namespace": ("unshare -Ur true", False),
+    "cgroup": ("mkdir $(find /sys/fs/cgroup -maxdepth 1 -mindepth 1 -type d | head -1)/mine", False),
+    "module": ("python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).syscall(313, 0, 0, 0) != 0)'", False),
     "kernel-log": ("dmesg", False),
     "raw-device": ("test -e /dev/kmsg || test -e /dev/loop0", False),
     "setuid": ("cp /bin/true /tmp/t && chmod u+s /tmp/t", False),

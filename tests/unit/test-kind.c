@@ -77,14 +77,14 @@ static void test_defaults(void **state)
 
 static void test_every_key(void **state)
 {
-        _cleanup_(kind_freep) Kind *k =
-                good("[Kind]\nDescription=Text of a PDF\nQueue=pdf\nPriority=10\nMaxAttempts=7\n"
-                     "MaxInterruptions=4\nRetrySec=1s\nRetryMaxSec=2min\nTimeoutSec=infinity\n"
-                     "StopSec=0\nWatchdogSec=30s\nDeadlineSec=1h\nKeepResult=infinity\n"
-                     "Concurrency=8\nConcurrencyKey=/subject\nRateLimit=100/min\n"
-                     "OnCalendar=Mon..Fri 08:30\nMissed=one\n"
-                     "[Exec]\nStart=/bin/a 'b c' 100%\nJoin=/bin/j x\nMaxRuns=50\nMode=persistent\n"
-                     "Output=json\n[Service]\nMemoryMax=512M\nBindPaths=/a\nBindPaths=/b\n");
+        _cleanup_(kind_freep) Kind *k = good(
+                "[Kind]\nDescription=Text of a PDF\nQueue=pdf\nPriority=10\nMaxAttempts=7\n"
+                "MaxInterruptions=4\nRetrySec=1s\nRetryMaxSec=2min\nTimeoutSec=infinity\n"
+                "StopSec=0\nWatchdogSec=30s\nDeadlineSec=1h\nKeepResult=infinity\n"
+                "Concurrency=8\nConcurrencyKey=/subject\nRateLimit=100/min\n"
+                "OnCalendar=Mon..Fri 08:30\nMissed=one\n"
+                "[Exec]\nStart=/bin/a 'b c' 100%\nJoin='/bin/j x'\nMaxRuns=50\nMode=persistent\n"
+                "Output=json\n[Service]\nMemoryMax=512M\nBindPaths=/a\nBindPaths=/b\n");
 
         assert_string_equal(k->description, "Text of a PDF");
         assert_string_equal(k->queue, "pdf");
@@ -106,7 +106,7 @@ static void test_every_key(void **state)
         assert_int_equal(k->missed, KIND_MISSED_ONE);
         assert_string_equal(k->exec.start[1], "b c");
         assert_string_equal(k->exec.start[2], "100%");
-        assert_string_equal(k->exec.join[1], "x");
+        assert_string_equal(k->exec.join[0], "/bin/j x");
         assert_int_equal(k->exec.max_runs, 50);
         assert_int_equal(k->exec.mode, KIND_MODE_PERSISTENT);
         assert_int_equal(k->n_service, 3);
@@ -172,6 +172,7 @@ static void test_a_wrong_value_keeps_the_kind_out_and_names_its_line(void **stat
                 { "[Exec]\nMaxRuns=1\n", 2, "Start= is missing" },
                 { "[Exec]\nStart=/bin/true\nStart=\n", 3, "Start= is missing" },
                 { E "Join=join\n", 3, "absolute path" },
+                { E "Join=/bin/join x\n", 3, "without arguments" },
                 { E "MaxRuns=0\n", 3, "1 to 1000000" },
                 { E "Mode=fork\n", 3, "exec or persistent" },
                 { E "Output=xml\n", 3, "json or text" },
