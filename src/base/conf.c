@@ -113,7 +113,16 @@ static int read_logical_line(Reader *r, char *line)
         return conf_add(r, trim(s), trim(eq + 1));
 }
 
-/* Whether the physical line is continued by the next one. Comments are not (as in systemd). */
+static bool is_comment(const char *line, size_t n)
+{
+        while (n > 0 && (*line == ' ' || *line == '\t')) {
+                line++;
+                n--;
+        }
+        return n > 0 && (*line == '#' || *line == ';');
+}
+
+/* Whether the physical line is continued by the next one. */
 static bool is_continued(const char *line, size_t n)
 {
         while (n > 0 && line[n - 1] == '\r')
@@ -135,6 +144,9 @@ static int reader_run(Reader *rd, const char *text, size_t size)
 
                 pos += n + 1;
                 n_line++;
+                /* As in systemd: a comment is not continued, and does not end a line that is. */
+                if (is_comment(start, n))
+                        continue;
                 if (line.len == 0)
                         rd->line = n_line;
                 if (continued) {
@@ -148,7 +160,7 @@ static int reader_run(Reader *rd, const char *text, size_t size)
                         reader_error(rd, "line too long");
                         return 0;
                 }
-                if (continued && pos < size)
+                if (continued)
                         continue;
 
                 r = read_logical_line(rd, line.data);
@@ -157,7 +169,8 @@ static int reader_run(Reader *rd, const char *text, size_t size)
                 strbuf_clear(&line);
         }
 
-        return 0;
+        /* The text ended in a continuation. */
+        return line.len > 0 ? read_logical_line(rd, line.data) : 0;
 }
 
 int conf_read_text(

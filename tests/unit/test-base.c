@@ -265,6 +265,22 @@ static void test_conf_dropins(void **state)
         assert_int_equal(system(path), 0); // NOLINT(cert-env33-c): paths from mkdtemp
 }
 
+/* A comment that ended in a backslash took the next line with it. */
+static void test_a_comment_is_not_continued(void **state)
+{
+        static const char text[] = "[A]\n# a path: C:\\\nB=1\nC=2 \\\n; between \\\n3\n"
+                                   "E=4\\\n#\n";
+        _cleanup_(conf_done) Conf c = {};
+
+        assert_int_equal(conf_read_text(&c, "f", text, strlen(text), NULL, NULL), 0);
+        assert_int_equal(c.n_items, 3);
+        assert_string_equal(conf_get(&c, "A", "B"), "1");
+        assert_int_equal(c.items[0].line, 3);
+        assert_string_equal(conf_get(&c, "A", "C"), "2  3");
+        assert_int_equal(c.items[1].line, 4);
+        assert_string_equal(conf_get(&c, "A", "E"), "4");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -279,6 +295,7 @@ int main(void)
                 cmocka_unit_test(test_conf_errors),
                 cmocka_unit_test(test_conf_wrong_value),
                 cmocka_unit_test(test_conf_dropins),
+                cmocka_unit_test(test_a_comment_is_not_continued),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
