@@ -4,7 +4,8 @@
 -- the last two become cancelled if somebody asked for it, which the lease row says to whoever deletes it.
 -- Parents are told, keys given back, and what is more than an ordinary life goes into the history.
 -- Locks: the lease rows; then the parents' waiting rows in the order of ids. Rows: the runs that were ended.
--- Index: lease_pkey, key_job, waiting_pkey.
+-- Index: lease_pkey, key_job, progress_pkey, waiting_pkey. "between", not "=": an equality may be planned as a merge with
+-- the whole index while the table is empty, and stays so when it is not; a range can only be a probe for each run.
 -- $1 bigint[] run_id  $2 uuid[] run_key  $3 text[] state  $4 text[] cause  $5 smallint[] exit status  $6 smallint[] signal
 -- $7 text[] error code  $8 text[] error message  $9 text[] result (JSON)  $10 text[] result blob  $11 bigint[] delay usec
 -- $12 bigint[] cpu usec  $13 bigint[] max rss  $14 text[] unit  $15 text[] log  $16 boolean[] counts as an
@@ -17,7 +18,7 @@ with input as materialized (
                 as t (run_id, run_key, state, cause, exit_status, exit_signal, error_code, error_message, result,
                         result_blob, delay_usec, cpu_usec, max_rss, unit, log, interrupted)
 ), gone as materialized (
-        delete from reeve.lease l using input i where l.run_id = i.run_id and l.run_key = i.run_key
+        delete from reeve.lease l using input i where l.run_id between i.run_id and i.run_id and l.run_key = i.run_key
         returning l.run_id, l.job, l.lane, l.flags, l.claimed_at, l.cancel_actor, l.cancel_reason,
                 case when l.cancel_actor is not null and i.state in ('scheduled', 'ready') then 'cancelled' else i.state end
                         as state, i.cause, i.exit_status, i.exit_signal,
@@ -25,7 +26,7 @@ with input as materialized (
                 (l.attempt + coalesce(not i.interrupted, false)::integer)::smallint as attempt,
                 (l.interruptions + coalesce(i.interrupted, false)::integer)::smallint as interruptions
 ), asked as (
-        delete from reeve.cancel_request c using gone g where g.cancel_actor is not null and c.run_id = g.run_id
+        delete from reeve.cancel_request c using gone g where g.cancel_actor is not null and c.run_id between g.run_id and g.run_id
 ), ended as (
         insert into reeve.done (job, state, claimed_at, run_id, attempt, interruptions, cause, exit_status, exit_signal,
                 error_code, error_message, result, result_blob, host, unit, cpu_usec, max_rss, log, actor, reason)
@@ -53,11 +54,13 @@ with input as materialized (
         where g.state <> 'succeeded'
 ), freed as (
         delete from reeve.key k using gone g
-        where g.flags & 2 <> 0 and g.state in ('succeeded', 'failed', 'cancelled') and k.job = g.job and k.scope = 'unique'
+        where g.flags & 2 <> 0 and g.state in ('succeeded', 'failed', 'cancelled') and k.job between g.job and g.job
+                and k.scope = 'unique'
 ), cleared as (
-        delete from reeve.progress p using gone g where p.job = g.job
+        delete from reeve.progress p using gone g where p.job between g.job and g.job
 ), parents as materialized (
-        select array_agg(j.parent) as ids from gone g join reeve.job j on j.id = g.job
+        select array_agg(j.parent) as ids
+        from gone g cross join lateral (select j.parent from reeve.job j where j.id = g.job limit 1) j
         where g.flags & 4 <> 0 and g.state in ('succeeded', 'failed', 'cancelled')
 ), parents_told as materialized (
         select reeve.children_ended(p.ids) from parents p where p.ids is not null

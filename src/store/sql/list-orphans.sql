@@ -18,4 +18,4 @@ with unreaped as (
                 and not exists (select from orphan o where o.instance = u.id)
 )
 select o.run_id, o.run_key, o.job, o.attempt, o.interruptions, o.started, o.host, o.stop_cause, j.max_interruptions
-from orphan o join reeve.job j on j.id = o.job limit $1::integer
+from orphan o cross join lateral (select * from reeve.job j where j.id = o.job limit 1) j limit $1::integer

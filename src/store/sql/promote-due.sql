@@ -2,12 +2,14 @@
 -- promoted under an open snapshot; callers start again from -infinity now and then, for a long transaction may commit
 -- an old time. Locks: the rows moved, skipping others'. Rows: one: how many, and microseconds to the next (null: none).
 -- Index: scheduled_run_at. $1 integer most  $2 timestamptz lower bound
-with due as materialized (
-        select s.job from reeve.scheduled s
-        where s.run_at <= clock_timestamp() and s.run_at >= $2::timestamptz
+with clock as materialized (
+        select clock_timestamp() as now -- a condition of the index, which a volatile function cannot be
+), due as materialized (
+        select s.ctid as place from reeve.scheduled s
+        where s.run_at <= (select now from clock) and s.run_at >= $2::timestamptz
         order by s.run_at limit $1::integer for update skip locked
 ), gone as (
-        delete from reeve.scheduled s using due d where s.job = d.job
+        delete from reeve.scheduled s using due d where s.ctid = d.place
         returning s.job, s.run_at, s.lane, s.attempt, s.interruptions, s.flags
 ), moved as (
         insert into reeve.ready (job, lane, attempt, interruptions, flags)
@@ -15,5 +17,5 @@ with due as materialized (
         returning job
 )
 select (select count(*) from moved) as n,
-        (select ceil(extract(epoch from s.run_at - clock_timestamp()) * 1000000)::bigint
-        from reeve.scheduled s where s.run_at > clock_timestamp() order by s.run_at limit 1) as next_usec
+        (select ceil(extract(epoch from s.run_at - (select now from clock)) * 1000000)::bigint
+        from reeve.scheduled s where s.run_at > (select now from clock) order by s.run_at limit 1) as next_usec
