@@ -1,0 +1,199 @@
+"""The queue's statements as a worker runs them: the files of src/store/sql, prepared by their names, every parameter a text.
+
+queue (each test)  a Queue on a fresh database with the kinds "echo" and "slow"
+"""
+import json
+import pathlib
+import re
+import uuid
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+FILES = {p.stem: p for p in sorted((ROOT / "src/store/sql").glob("*.sql"))}
+TABLES = ("ready", "scheduled", "blocked", "waiting", "lease", "done")
+FIRST = -(2**63)
+
+
+def statement(name):
+    """The text of one file without its comments."""
+    return re.sub(r"^\s*--.*$", "", FILES[name].read_text(), flags=re.M).strip()
+
+
+def text(value):
+    """A value as libpq sends it."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return "{" + ",".join("NULL" if v is None else '"' + text(v).replace("\\", "\\\\").replace('"', '\\"') + '"'
+                              for v in value) + "}"
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return str(value)
+
+
+class Session:
+    """One connection. Statements return lists of dicts."""
+
+    def __init__(self, db, role="reeve_worker", autocommit=True):
+        self.conn = db.connect(role, autocommit=autocommit)
+        self.prepared = set()
+
+    def sql(self, query, *args):
+        with self.conn.cursor() as cur:
+            cur.execute(query, args or None)
+            if not cur.description:
+                return cur.rowcount
+            names = [d[0] for d in cur.description]
+            return [dict(zip(names, row)) for row in cur.fetchall()]
+
+    def value(self, query, *args):
+        rows = self.sql(query, *args)
+        return next(iter(rows[0].values())) if rows else None
+
+    def execution(self, name, args):
+        """EXECUTE with the arguments as literals, for run() and for EXPLAIN."""
+        if name not in self.prepared:
+            self.sql(f'prepare "{name}" as {statement(name)}')
+            self.prepared.add(name)
+        if not args:
+            return f'execute "{name}"'
+        with self.conn.cursor() as cur:
+            return cur.mogrify(f'execute "{name}" ({", ".join(["%s"] * len(args))})', [text(a) for a in args]).decode()
+
+    def run(self, name, *args):
+        return self.sql(self.execution(name, args))
+
+    def commit(self):
+        self.conn.commit()
+
+    def rollback(self):
+        self.conn.rollback()
+
+    @property
+    def pid(self):
+        return self.conn.info.backend_pid
+
+    # ---- the statements with the arguments that matter
+
+    def register(self, name="default", host="h1", kinds=("echo", "slow")):
+        return self.run("register-instance", host, name, "boot", 1, "0", 1, list(kinds), ["default"], 10)[0]["id"]
+
+    def lanes(self, known=()):
+        return self.run("find-lanes", sorted(known))
+
+    def claim(self, n=1, instance=1, lanes=None, kinds=("echo", "slow")):
+        """lanes: [(lane, cursor, priority)]; None: all there are, from the start."""
+        if lanes is None:
+            lanes = [(r["lane"], FIRST, r["priority"]) for r in self.sql(
+                "select distinct r.lane, j.priority from reeve.ready r join reeve.job j on j.id = r.job order by 2 desc, 1")]
+        return self.run("claim-jobs", [x[0] for x in lanes], [x[1] for x in lanes], [x[2] for x in lanes], n, instance,
+                        list(kinds))
+
+    def end(self, *runs, state="succeeded", cause="exit", interrupted=False, delay=0, host="h1", **fields):
+        """runs: rows of claim(), or (run_id, run_key). Returns the run ids that were ended."""
+        runs = [(r["run_id"], r["run_key"]) if isinstance(r, dict) else r for r in runs]
+        n = len(runs)
+
+        def each(value):
+            return value if isinstance(value, list) else [value] * n
+        f = dict.fromkeys(("exit_status", "exit_signal", "error_code", "error_message", "result", "result_blob", "cpu_usec",
+                           "max_rss", "unit", "log")) | fields
+        rows = self.run("end-runs", [r[0] for r in runs], [r[1] for r in runs], each(state), each(cause),
+                        each(f["exit_status"]), each(f["exit_signal"]), each(f["error_code"]), each(f["error_message"]),
+                        each(f["result"]), each(f["result_blob"]), each(delay), each(f["cpu_usec"]), each(f["max_rss"]),
+                        each(f["unit"]), each(f["log"]), each(interrupted), host, "test")
+        return {r["run_id"] for r in rows}
+
+    def spawn(self, run, children):
+        run_id, run_key = (run["run_id"], run["run_key"]) if isinstance(run, dict) else run
+        return self.run("spawn-children", run_id, run_key, json.dumps(children), "test")[0]["n"]
+
+    def promote(self, most=100, after="-infinity"):
+        return self.run("promote-due", most, after)[0]
+
+    def enqueue(self, *jobs):
+        """Rows of enqueue_batch(); a job is a dict, kind echo unless it says so."""
+        batch = [{"kind": "echo"} | j for j in jobs or ({},)]
+        return self.sql("select * from reeve.enqueue_batch(%s)", json.dumps(batch, default=str))
+
+    def add(self, **job):
+        row = self.enqueue(job)[0]
+        assert row["outcome"] == "created", row
+        return row["job"]
+
+    def cancel(self, job, reason=None):
+        return self.value("select reeve.cancel_job(%s, 'test', %s)", job, reason)
+
+
+class Queue:
+    def __init__(self, db):
+        self.db = db
+        self.root = Session(db, "postgres")
+        for kind in ("echo", "slow"):
+            db.add_kind(kind)
+        self.worker = Session(db)
+        self.instance = self.worker.register()
+
+    def session(self, autocommit=True, role="reeve_worker"):
+        return Session(self.db, role, autocommit)
+
+    def state(self, job):
+        return self.root.value("select reeve.job_state(%s)", job)
+
+    def fill(self, n, table="ready", **job):
+        """n jobs made in one go. table done: they have succeeded; scheduled: from run_at (an interval) on within a day."""
+        j = {"kind": "echo", "priority": 5, "tenant": "default", "run_at": "1 hour"} | job
+        self.root.sql("""
+            with j as (
+                insert into reeve.job (kind, queue, priority, tenant, payload, max_attempts, max_interruptions, timeout_usec)
+                select %s, 'default', %s, %s, '{"n": 1}', 3, 5, 1000000 from generate_series(1, %s) returning *
+            ), d as (
+                insert into reeve.done (job, state, cause) select id, 'succeeded', 'exit' from j where %s = 'done'
+            ), s as (
+                insert into reeve.scheduled (job, run_at, lane)
+                select id, now() + %s::interval + random() * interval '1 day',
+                    reeve.lane(queue, kind, tenant, priority) from j where %s = 'scheduled'
+            )
+            insert into reeve.ready (job, lane) select id, reeve.lane(queue, kind, tenant, priority) from j where %s = 'ready'
+            """, j["kind"], j["priority"], j["tenant"], n, table, j["run_at"], table, table)
+
+    def block(self, job):
+        """Enqueue does not block yet: by hand."""
+        self.root.sql("""with r as (delete from reeve.ready where job = %s returning *)
+            insert into reeve.blocked (job, token, lane, attempt, interruptions, flags)
+            select job, 'key', lane, attempt, interruptions, flags from r""", job)
+
+    def dump(self):
+        """All that says where jobs are and what happened to them."""
+        return {t: self.root.value(f"select coalesce(jsonb_agg(to_jsonb(t) order by to_jsonb(t)), '[]') from reeve.{t} t")
+                for t in TABLES + ("job", "history", "key", "cancel_request")}
+
+    def check(self):
+        """The invariant: every job in exactly one place, parents wait for as many as live, keys with the living."""
+        everywhere = " union all ".join(f"select job, '{t}' as place from reeve.{t}" for t in TABLES)
+        wrong = self.root.sql(f"""select coalesce(j.id, p.job) as job, array_agg(p.place) as places
+            from reeve.job j full join ({everywhere}) p on p.job = j.id
+            group by 1 having count(p.place) <> 1 or count(j.id) <> 1""")
+        assert not wrong, wrong
+        wrong = self.root.sql("""select w.job, w.pending, n.alive from reeve.waiting w, lateral (
+            select count(*) as alive from reeve.job j where j.parent = w.job
+                and not exists (select from reeve.done d where d.job = j.id)) n where n.alive <> w.pending""")
+        assert not wrong, wrong
+        wrong = self.root.sql("""select k.* from reeve.key k join reeve.done d on d.job = k.job where k.scope = 'unique'""")
+        assert not wrong, wrong
+        wrong = self.root.sql("""select j.id from reeve.job j where j.unique_key is not null
+            and not exists (select from reeve.done d where d.job = j.id)
+            and not exists (select from reeve.key k where k.job = j.id)""")
+        assert not wrong, wrong
+
+
+@pytest.fixture
+def queue(database):
+    return Queue(database)
+
+
+def new_id():
+    return str(uuid.uuid4())
