@@ -362,6 +362,7 @@ begin
                         when i.tenant !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' then 'tenant is not a name'
                         when length(i.subject) > 256 then 'subject is longer than 256 characters'
                         when length(i.unique_key) > 512 then 'unique_key is longer than 512 characters'
+                        when length(i.idempotency_key) > 512 then 'idempotency_key is longer than 512 characters'
                         when coalesce(i.max_attempts, 1) not between 1 and 1000
                                 then 'max_attempts must be between 1 and 1000'
                         when coalesce(i.timeout_usec, 1) <= 0 then 'timeout must be longer than nothing'
@@ -659,6 +660,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
         known constant text[] := '{queue,priority,tenant,subject,run_at,delay,deadline,max_attempts,timeout,unique_key}';
         unknown text;
+        option text;
         entry jsonb;
         r record;
 begin
@@ -676,18 +678,38 @@ begin
         end if;
 
         entry := (coalesce(options, '{}') - '{delay,timeout}'::text[]) || jsonb_build_object('kind', kind, 'payload', payload);
-        if options ? 'delay' then
-                entry := entry || jsonb_build_object('run_at', clock_timestamp() + (options ->> 'delay')::interval);
+        if options ?& '{delay,run_at}'::text[] then
+                raise exception 'option "delay" and option "run_at" exclude each other' using errcode = '22023';
         end if;
-        if options ? 'timeout' then
-                entry := entry || jsonb_build_object('timeout_usec',
-                        floor(extract(epoch from (options ->> 'timeout')::interval) * 1000000)::bigint);
+        if options ?| '{priority,run_at,delay,deadline,max_attempts,timeout}'::text[] then
+                begin -- without writes a block costs no transaction id
+                        option := 'priority';
+                        perform (options ->> option)::smallint;
+                        option := 'max_attempts';
+                        perform (options ->> option)::smallint;
+                        option := 'run_at';
+                        perform (options ->> option)::timestamptz;
+                        option := 'deadline';
+                        perform (options ->> option)::timestamptz;
+                        option := 'delay';
+                        if options ? option then
+                                entry := entry || jsonb_build_object('run_at',
+                                        clock_timestamp() + (options ->> option)::interval);
+                        end if;
+                        option := 'timeout';
+                        if options ? option then
+                                entry := entry || jsonb_build_object('timeout_usec',
+                                        floor(extract(epoch from (options ->> option)::interval) * 1000000)::bigint);
+                        end if;
+                exception when data_exception then
+                        raise exception 'option "%": %', option, sqlerrm using errcode = '22023', hint = 'See reeve-sql(7).';
+                end;
         end if;
 
         select * into strict r from reeve.enqueue_batch(jsonb_build_array(entry));
         if r.outcome = 'refused' then
                 raise exception '%', r.detail using errcode = '22023', hint = case when r.detail like 'unknown kind%'
-                        then 'The kinds that workers have published: select name from reeve.kind.'
+                        then 'Workers publish kinds when they start; reevectl kinds lists them.'
                         else 'See reeve-sql(7).' end;
         end if;
         return r.job;

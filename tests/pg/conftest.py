@@ -3,6 +3,7 @@
 server      (session)  the cluster: Server
 database    (each test) a fresh database with Reeve's migrations applied by the real reeve-migrate: Database
 empty       (each test) a fresh database without the schema
+bouncer     (session)  PgBouncer in transaction mode before the cluster
 REEVE_BUILD names the build directory (default build). Roles are those of bootstrap.sql, trusted on the socket.
 """
 import contextlib
@@ -224,6 +225,41 @@ class Database:
                 c.close()
 
 
+class Bouncer:
+    """PgBouncer in transaction mode in front of the cluster."""
+
+    def __init__(self, server):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="rpb", dir="/tmp"))
+        self.config = self.dir / "pgbouncer.ini"
+        (self.dir / "users").write_text("".join(f'"{r}" ""\n' for r in (SUPERUSER, "reeve_owner", "reeve_api", "reeve_worker")))
+        self.config.write_text(f"""[databases]
+* = host={server.dir}
+[pgbouncer]
+listen_port = 6432
+unix_socket_dir = {self.dir}
+auth_type = trust
+auth_file = {self.dir}/users
+pool_mode = transaction
+default_pool_size = 20
+logfile = {self.dir}/log
+""")
+        if os.geteuid() == 0:
+            p = pwd.getpwnam("postgres")
+            for f in (self.dir, self.config, self.dir / "users"):
+                os.chown(f, p.pw_uid, p.pw_gid)
+        self.process = subprocess.Popen(server.as_user + ["/usr/sbin/pgbouncer", "-q", str(self.config)], stdin=subprocess.DEVNULL,
+                                        cwd="/")
+        wait_for(lambda: (self.dir / ".s.PGSQL.6432").exists(), 10, "PgBouncer")
+
+    def conninfo(self, database):
+        return f"host={self.dir} port=6432 dbname={database.name}"
+
+    def remove(self):
+        self.process.terminate()
+        self.process.wait(10)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
 def run_migrate(*args, timeout=60, env=None, **kw):
     return subprocess.run([str(MIGRATE), *map(str, args)], capture_output=True, text=True, timeout=timeout,
                           env=os.environ | {"LC_ALL": "C"} | (env or {}), **kw)
@@ -247,6 +283,13 @@ def template(server):
     d = server.create()
     d.migrate("up")
     return d.name
+
+
+@pytest.fixture(scope="session")
+def bouncer(server):
+    b = Bouncer(server)
+    yield b
+    b.remove()
 
 
 @pytest.fixture
