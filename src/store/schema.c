@@ -393,33 +393,16 @@ int schema_newest(Schema *s, unsigned *ret)
         return SCHEMA_DONE;
 }
 
-/* The script is given to PL/pgSQL's execute, which runs many statements but no transaction command:
- * one that commits is refused by the server before anything of it can stay. */
 int schema_run(Schema *s, const char *script)
 {
-        _cleanup_(freep) char *text = NULL;
-        StrBuf b = {};
-        char *inner = PQescapeLiteral(s->conn, script, strlen(script));
-        char *outer = NULL;
+        const char *values[] = { script };
         PGresult *result;
+        int r;
 
-        error_clear(s);
-        strbuf_printf(&b, "begin execute %s; end", inner ? inner : "''");
-        text = strbuf_steal(&b);
-        if (inner && text)
-                outer = PQescapeLiteral(s->conn, text, strlen(text));
-        PQfreemem(inner);
-        if (!outer)
-                return fail(
-                        s, SCHEMA_REFUSED, PQerrorMessage(s->conn)); /* not UTF-8, or no memory */
-        strbuf_printf(&b, "do %s", outer);
-        PQfreemem(outer);
-        if (strbuf_error(&b)) {
-                strbuf_done(&b);
-                return SCHEMA_NO_MEMORY;
-        }
-        result = PQexec(s->conn, strbuf_str(&b));
-        strbuf_done(&b);
+        r = run(s, &sql_set_script, values, NULL);
+        if (r != SCHEMA_DONE)
+                return r;
+        result = PQexecParams(s->conn, sql_run_script.sql, 0, NULL, NULL, NULL, NULL, 0);
         if (PQresultStatus(result) != PGRES_COMMAND_OK)
                 return fail_result(s, result, script);
         PQclear(result);
