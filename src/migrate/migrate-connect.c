@@ -82,7 +82,7 @@ static int attempt(Migrate *m, char **ret_text)
 static void tell_waiting(char **last, char *text)
 {
         if (!streq_ptr(*last, text))
-                log_notice("Waiting for the database: %s.", text);
+                log_notice("Waiting for the database: %s", text);
         free(*last);
         *last = text;
 }
@@ -120,7 +120,7 @@ int migrate_connect(Migrate *m)
                         return EXIT_FAULT;
                 }
                 if (is_over(start, m->options.wait_usec)) {
-                        log_error("Cannot reach the database: %s.", text);
+                        log_error("Cannot reach the database: %s", text);
                         if (strstr(text, "does not exist"))
                                 tell_bootstrap(m);
                         free(text);
@@ -157,7 +157,7 @@ int migrate_wait(Migrate *m)
                         return EXIT_FAULT;
                 }
                 if (is_over(start, m->options.wait_usec)) {
-                        log_error("Gave up waiting for the database: %s.", reason);
+                        log_error("Gave up waiting for the database: %s", reason);
                         free(reason);
                         return r == SCHEMA_DONE ? EXIT_PENDING : EXIT_AWAY;
                 }

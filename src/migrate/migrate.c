@@ -5,11 +5,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "conf.h"
+#include "config-load.h"
 #include "log.h"
 #include "migrate.h"
 #include "parse-util.h"
-#include "settings.h"
 #include "strbuf.h"
 
 typedef struct Command {
@@ -242,10 +241,7 @@ static void on_report(
 
 static int read_conninfo(Migrate *m)
 {
-        static const char *const dirs[] = { REEVE_SYSCONFDIR, "/run/reeve", REEVE_LIBEXECDIR,
-                NULL };
         Settings settings = {};
-        Conf conf = {};
         int r;
 
         if (m->options.database) {
@@ -254,16 +250,13 @@ static int read_conninfo(Migrate *m)
                         (void) log_oom();
                 return m->conninfo ? EXIT_DONE : EXIT_FAULT;
         }
-        r = conf_read_dirs(&conf, dirs, "reeve.conf", on_report, NULL);
-        if (r >= 0)
-                r = settings_from_conf(&settings, &conf, on_report, NULL);
-        if (r >= 0)
+        r = settings_load(NULL, on_report, NULL, &settings);
+        if (r >= 0 || r == -EINVAL) /* a wrong value was told; those that are right hold */
                 m->conninfo = TAKE_PTR(settings.database);
         else
                 (void) log_error_errno(r, "Cannot read reeve.conf: %m");
         settings_done(&settings);
-        conf_done(&conf);
-        return r >= 0 ? EXIT_DONE : EXIT_FAULT;
+        return m->conninfo ? EXIT_DONE : EXIT_FAULT;
 }
 
 /* Who is recorded. */
