@@ -100,11 +100,13 @@ int run_packet_receive(int sock, RunPacket *p)
         mh.msg_iovlen = 1;
         mh.msg_control = &control;
         mh.msg_controllen = sizeof(control);
+        /* A peer that closed with something unread makes one call fail with ECONNRESET; what it had
+         * sent before comes with the next. */
         do
                 n = recvmsg(sock, &mh, MSG_CMSG_CLOEXEC);
-        while (n < 0 && errno == EINTR);
+        while (n < 0 && (errno == EINTR || errno == ECONNRESET));
         if (n < 0)
-                return errno == ECONNRESET ? RUN_PACKET_CLOSED : -errno;
+                return -errno;
 
         fits = take_fds(p, &mh);
         if (!fits || mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {

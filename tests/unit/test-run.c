@@ -121,6 +121,22 @@ static void test_packet_above_the_limits(void **state)
         safe_close(pair[1]);
 }
 
+/* A launcher that ends while a stop for it is under way must not lose its last word. */
+static void test_packet_after_reset(void **state)
+{
+        _cleanup_(run_packet_done) RunPacket p = {};
+        int pair[2];
+
+        make_pair(pair);
+        assert_int_equal(run_packet_send(pair[0], "stop", 4, NULL, 0), 0);
+        assert_int_equal(run_packet_send(pair[1], "end", 3, NULL, 0), 0);
+        safe_close(pair[1]); /* with "stop" unread */
+        assert_int_equal(run_packet_receive(pair[0], &p), RUN_PACKET_RECEIVED);
+        assert_string_equal(p.data, "end");
+        assert_int_equal(run_packet_receive(pair[0], &p), RUN_PACKET_CLOSED);
+        safe_close(pair[0]);
+}
+
 static void test_memfd(void **state)
 {
         _cleanup_(freep) char *s = NULL;
@@ -323,6 +339,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_packet_with_fds),
                 cmocka_unit_test(test_packet_above_the_limits),
+                cmocka_unit_test(test_packet_after_reset),
                 cmocka_unit_test(test_memfd),
                 cmocka_unit_test(test_frames_both_ways),
                 cmocka_unit_test(test_frames_refused),
