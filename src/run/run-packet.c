@@ -10,7 +10,7 @@ typedef union Control {
         struct cmsghdr align;
 } Control;
 
-static void close_fds(RunPacket *p)
+void run_packet_close_fds(RunPacket *p)
 {
         for (unsigned i = 0; i < p->n_fds; i++)
                 safe_close(p->fds[i]);
@@ -19,7 +19,7 @@ static void close_fds(RunPacket *p)
 
 void run_packet_done(RunPacket *p)
 {
-        close_fds(p);
+        run_packet_close_fds(p);
         free(p->data);
         *p = (RunPacket){ 0 };
 }
@@ -87,7 +87,7 @@ int run_packet_receive(int sock, RunPacket *p)
         ssize_t n;
         bool fits;
 
-        close_fds(p);
+        run_packet_close_fds(p);
         p->size = 0;
         if (!p->data) {
                 p->data = malloc(RUN_PACKET_MAX + 1);
@@ -110,12 +110,12 @@ int run_packet_receive(int sock, RunPacket *p)
 
         fits = take_fds(p, &mh);
         if (!fits || mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
-                close_fds(p);
+                run_packet_close_fds(p);
                 return -EMSGSIZE;
         }
         /* An empty packet is no frame either: nobody sends one. */
         if (n == 0) {
-                close_fds(p);
+                run_packet_close_fds(p);
                 return RUN_PACKET_CLOSED;
         }
 

@@ -25,6 +25,9 @@ enum {
 /* Closes the descriptors that are left and frees the buffer. Leaves an empty, usable packet. */
 void run_packet_done(RunPacket *p);
 
+/* Closes the descriptors that are left; the rest stays until the next receive. */
+void run_packet_close_fds(RunPacket *p);
+
 /* Sends one packet; the descriptors stay the caller's. Returns 0, -EAGAIN (non-blocking and full),
  * -EMSGSIZE (above the limits), -EPIPE or another -errno. Never raises SIGPIPE. */
 int run_packet_send(int sock, const void *data, size_t size, const int *fds, unsigned n_fds);
