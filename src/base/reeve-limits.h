@@ -10,6 +10,7 @@
 #define REEVE_REASON_MAX          500U /* bytes of an operator's reason */
 #define REEVE_PAYLOAD_INLINE_MAX  (64UL * 1024) /* larger payloads and results are blobs */
 #define REEVE_RESULT_MAX          (1024UL * 1024) /* a handler's result on stdout */
+#define REEVE_RESULT_DEPTH_MAX    128U /* nesting of a handler's result */
 #define REEVE_LOG_TAIL_MAX        (16UL * 1024) /* of a run's stderr, kept in the database */
 #define REEVE_LOG_LINE_MAX        (8UL * 1024) /* a longer line of stderr is cut */
 #define REEVE_PROGRESS_LINE_MAX   (4UL * 1024) /* a line on a handler's fd 3 */

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Every process below this one. Only for a child subreaper: there is no way out of its tree,
+ * however often a process forks, whatever session or process group it makes. */
+
+/* Sends SIGKILL to all descendants that live. Returns how many there were (new ones may have come
+ * since: call it until it says 0 or there are no children to wait for), or -errno. */
+int exec_tree_kill(void);
