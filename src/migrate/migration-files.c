@@ -234,6 +234,7 @@ static int next_line(const char **p, const char **ret)
 bool migration_difference(const char *a, const char *b, MigrationDifference *ret)
 {
         MigrationDifference d = { .only_space = equal_without_space(a, b) };
+        const char *start = a;
 
         if (streq(a, b))
                 return false;
@@ -250,6 +251,13 @@ bool migration_difference(const char *a, const char *b, MigrationDifference *ret
                 d.b = y;
                 d.a_length = nx;
                 d.b_length = ny;
+        }
+        if (d.n_lines == 0) { /* only the newline at the very end */
+                d.line = d.n_lines = 1;
+                for (const char *p = start; *p; p++)
+                        d.line += *p == '\n' && p[1];
+                d.a = d.b = "(the end of the line)";
+                d.a_length = d.b_length = (int) strlen(d.a);
         }
         *ret = d;
         return true;
