@@ -3,11 +3,11 @@
 
 #include <stdio.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
+
+#include "pq-util.h"
 
 #define PQ_QUEUE_MAX      1024
 #define PQ_STATEMENTS_MAX 64
-#define PQ_RETRY_MIN_USEC (100 * USEC_PER_MSEC)
 #define PQ_ERROR_MAX      300
 #define PQ_EVENT_PRIORITY SD_EVENT_PRIORITY_NORMAL
 
@@ -20,8 +20,10 @@ struct PqRequest {
         PGresult *result; /* the last one of this request, or the first error */
         bool failed; /* result is an error */
         bool preparing; /* the next result is that of preparing the statement */
+        char **values; /* of one that waits for its turn */
+        bool waiting; /* not sent yet */
         bool unprepared; /* relied on the preparing of an earlier request, which failed */
-        usec_t sent_usec; /* CLOCK_MONOTONIC */
+        usec_t sent_usec; /* CLOCK_MONOTONIC; of one that waits: when it was asked for */
 };
 
 struct PqLoop {
@@ -47,6 +49,7 @@ static const PqStatement listen_statement = { "listen", NULL, 0 };
 
 static void start_attempt(PqLoop *p);
 static void connection_lost(PqLoop *p, int error, const char *text);
+static int send_waiting(PqLoop *p);
 
 static void set_error(PqLoop *p, const char *text)
 {
@@ -65,6 +68,9 @@ static PqRequest *request_free(PqRequest *q)
         if (!q)
                 return NULL;
         PQclear(q->result);
+        for (unsigned i = 0; q->values && i < q->statement->n_params; i++)
+                free(q->values[i]);
+        free(q->values);
         free(q);
         return NULL;
 }
@@ -106,40 +112,10 @@ static void tell_notify(PqLoop *p)
                 p->config.on_notify(p, p->config.userdata);
 }
 
-/* ---- errors ---- */
-
-/* An error to errno, as the header says. Whether the connection is to be given up, too:
- * - FATAL, class 08, 57P: the server goes away, which libpq notices only with the read after
- *   (measured); libpq's own errors have no SQLSTATE;
- * - 26000, and 0A000 "cached plan must not change result type": a pooler or a migration has taken
- *   prepared statements away; 25006: the server is no primary any more. Nothing was done then. */
 static int request_error(const PqRequest *q, bool *ret_lost)
 {
-        static const char *const retryable[] = { "40001", "40P01", "55P03" };
-        const char *sqlstate, *severity, *function;
-
         *ret_lost = false;
-        if (!q->failed)
-                return 0;
-
-        sqlstate = PQresultErrorField(q->result, PG_DIAG_SQLSTATE);
-        severity = PQresultErrorField(q->result, PG_DIAG_SEVERITY_NONLOCALIZED);
-        *ret_lost = !sqlstate || strncmp(sqlstate, "08", 2) == 0 ||
-                strncmp(sqlstate, "57P", 3) == 0 ||
-                (severity && (streq(severity, "FATAL") || streq(severity, "PANIC")));
-        if (*ret_lost)
-                return -ECONNRESET;
-
-        function = PQresultErrorField(q->result, PG_DIAG_SOURCE_FUNCTION);
-        *ret_lost = streq(sqlstate, "25006") || (streq(sqlstate, "26000") && !q->unprepared) ||
-                (streq(sqlstate, "0A000") && function && streq(function, "RevalidateCachedQuery"));
-        if (*ret_lost || streq(sqlstate, "26000"))
-                return -EAGAIN;
-
-        for (size_t i = 0; i < ELEMENTSOF(retryable); i++)
-                if (streq(sqlstate, retryable[i]))
-                        return -EAGAIN;
-        return -EIO;
+        return q->failed ? pq_error_of_result(q->result, q->unprepared, ret_lost) : 0;
 }
 
 /* ---- the socket ---- */
@@ -253,6 +229,8 @@ static int take_result(PqLoop *p, PGresult *result)
                 error = request_error(q, &lost);
                 if (lost)
                         set_error(p, PQresultErrorMessage(q->result));
+                else if (send_waiting(p) < 0)
+                        lost = true;
                 request_finish(q, error);
                 return lost ? -ECONNRESET : 0;
 
@@ -362,21 +340,6 @@ static int on_retry(sd_event_source *s, uint64_t usec, void *userdata)
         return 0;
 }
 
-/* Doubles from 100 ms, with up to a quarter taken off at random, so that a fleet does not come back
- * as one. */
-static usec_t retry_delay(const PqLoop *p)
-{
-        unsigned shift = p->n_failures > 10 ? 10 : p->n_failures;
-        usec_t delay = PQ_RETRY_MIN_USEC << shift;
-        uint32_t random = 0;
-
-        if (delay > p->config.retry_max_usec)
-                delay = p->config.retry_max_usec;
-        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
-                random = 0; /* no spread then */
-        return delay - delay / 4 * (random % 1024) / 1024;
-}
-
 static int set_timer(PqLoop *p, usec_t in_usec, sd_event_time_handler_t handler)
 {
         int r;
@@ -403,7 +366,7 @@ static void connection_lost(PqLoop *p, int error, const char *text)
         p->state = PQ_WAITING;
         p->first = p->last = NULL;
         p->n_pending = 0;
-        if (set_timer(p, retry_delay(p), on_retry) < 0)
+        if (set_timer(p, pq_retry_delay(p->n_failures, p->config.retry_max_usec), on_retry) < 0)
                 (void) sd_event_exit(p->event, -ENOMEM);
         p->n_failures++;
 
@@ -484,18 +447,6 @@ static void ignore_notice(void *arg, const PGresult *result)
 {
 }
 
-static bool conninfo_names_user(const char *conninfo)
-{
-        PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
-        bool found = false;
-
-        for (PQconninfoOption *o = options; o && o->keyword; o++)
-                if (streq(o->keyword, "user") && o->val)
-                        found = true;
-        PQconninfoFree(options);
-        return found;
-}
-
 static void start_attempt(PqLoop *p)
 {
         /* What stands before dbname is a default that the connection string may overrule. Requests
@@ -505,7 +456,7 @@ static void start_attempt(PqLoop *p)
         const char *values[8] = { p->config.application_name, "10", "15000", p->config.conninfo,
                 "UTF8" };
 
-        if (p->config.user && !conninfo_names_user(p->config.conninfo)) {
+        if (p->config.user && !pq_conninfo_names_user(p->config.conninfo)) {
                 keywords[5] = "user";
                 values[5] = p->config.user;
         }
@@ -577,6 +528,39 @@ static bool put(PqLoop *p, PqRequest *q, const char *const *values)
                 PQpipelineSync(p->conn);
 }
 
+/* Sends the oldest request if it is one that waited for its turn. */
+static int send_waiting(PqLoop *p)
+{
+        PqRequest *q = p->first;
+
+        if (!q || !q->waiting)
+                return 0;
+        q->waiting = false;
+        q->sent_usec = now_usec(CLOCK_MONOTONIC);
+        if (!put(p, q, (const char *const *) q->values)) {
+                set_error(p, PQerrorMessage(p->conn));
+                return -ECONNRESET;
+        }
+        return flush(p);
+}
+
+static int copy_values(PqRequest *q, const char *const *values)
+{
+        unsigned n = q->statement->n_params;
+
+        q->waiting = true;
+        q->values = new0(char *, n);
+        if (!q->values)
+                return -ENOMEM;
+        for (unsigned i = 0; i < n; i++)
+                if (values[i]) {
+                        q->values[i] = strdup(values[i]);
+                        if (!q->values[i])
+                                return -ENOMEM;
+                }
+        return 0;
+}
+
 int pq_loop_send(PqLoop *p, const PqStatement *statement, const char *const *values,
         PqResultCallback callback, void *userdata, PqRequest **ret_request)
 {
@@ -595,6 +579,10 @@ int pq_loop_send(PqLoop *p, const PqStatement *statement, const char *const *val
                 .callback = callback,
                 .userdata = userdata,
                 .sent_usec = now_usec(CLOCK_MONOTONIC) };
+        if (!p->config.prepared && p->first && copy_values(q, values) < 0) {
+                request_free(q);
+                return -ENOMEM;
+        }
         if (p->last)
                 p->last->next = q;
         else
@@ -602,7 +590,7 @@ int pq_loop_send(PqLoop *p, const PqStatement *statement, const char *const *val
         p->last = q;
         p->n_pending++;
 
-        if (!put(p, q, values) || flush(p) < 0 || arm_deadline(p) < 0)
+        if (!q->waiting && (!put(p, q, values) || flush(p) < 0 || arm_deadline(p) < 0))
                 lose_later(p);
         if (ret_request)
                 *ret_request = q;

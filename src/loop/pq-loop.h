@@ -64,7 +64,10 @@ typedef struct PqConfig {
         const char *conninfo; /* libpq connection string */
         const char *user; /* role, unless conninfo names one; may be NULL */
         const char *application_name; /* seen in pg_stat_activity */
-        bool prepared; /* name statements and prepare them: not through PgBouncer 1.18 */
+        /* true: statements are named and prepared once, and requests are pipelined. false: for a
+         * pooler in transaction mode: unnamed, each sent when the one before it was answered.
+         * PgBouncer 1.18 gives answers of pipelined unnamed statements to others (measured). */
+        bool prepared;
         const char *listen; /* a channel to LISTEN on, or NULL */
         usec_t connect_timeout_usec; /* 0: 5 s */
         usec_t deadline_usec; /* for an answer to a request; 0: 15 s */

@@ -192,3 +192,10 @@ ignore_startup_parameters = extra_float_digits
     yield f"host={d} port=6432 dbname=postgres user=postgres"
     p.terminate()
     p.wait(10)
+
+
+def test_pgbouncer_in_transaction_mode_with_unnamed_statements(program, pgbouncer):
+    programs = [program("run", 3000, 20, conninfo=pgbouncer) for _ in range(4)]
+    for p in programs:
+        total = p.end()
+        assert total["lost"] == 0 and total["right"] + total["cancelled"] == 3000

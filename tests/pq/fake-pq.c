@@ -213,10 +213,28 @@ void PQconninfoFree(PQconninfoOption *options)
 
 /* ---- sending ---- */
 
+static char sent_values[2][64];
+static bool sent_null[2];
+
+static void keep_values(int n, const char *const *values)
+{
+        for (int i = 0; i < (int) ELEMENTSOF(sent_values); i++) {
+                sent_null[i] = i >= n || !values || !values[i];
+                snprintf(sent_values[i], sizeof(sent_values[i]), "%s",
+                        sent_null[i] ? "" : values[i]);
+        }
+}
+
+const char *fake_pq_value(unsigned n)
+{
+        return sent_null[n] ? NULL : sent_values[n];
+}
+
 int PQsendQueryParams(PGconn *c, const char *sql, int n, const Oid *types,
         const char *const *values, const int *lengths, const int *formats, int result_format)
 {
         assert_int_equal(result_format, 0);
+        keep_values(n, values);
         return !expect(FAKE_QUERY, sql)->fails;
 }
 

@@ -52,6 +52,17 @@ typedef struct FakeCall {
         {                                                                                          \
                 FAKE_FLUSH                                                                         \
         }
+/* The first and a later time that a named statement is sent; the first has one result more. */
+#define FAKE_FIRST(name)                                                                           \
+        { FAKE_PREPARE, .text = (name) }, { FAKE_EXECUTE, .text = (name) }, { FAKE_SYNC },         \
+        {                                                                                          \
+                FAKE_FLUSH                                                                         \
+        }
+#define FAKE_NEXT(name)                                                                            \
+        { FAKE_EXECUTE, .text = (name) }, { FAKE_SYNC },                                           \
+        {                                                                                          \
+                FAKE_FLUSH                                                                         \
+        }
 #define FAKE_ROWS                                                                                  \
         { FAKE_RESULT, PGRES_TUPLES_OK },                                                          \
         {                                                                                          \
@@ -96,3 +107,6 @@ extern unsigned fake_fail_after;
 
 /* Settings of the last attempt, by keyword; NULL if it was not given. */
 const char *fake_pq_setting(const char *keyword);
+
+/* The n-th value of the statement sent last, NULL for NULL; n < 2. */
+const char *fake_pq_value(unsigned n);

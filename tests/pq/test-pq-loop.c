@@ -157,14 +157,16 @@ static void results_that_come_in_pieces_reach_their_requests(void **state)
 {
         static const FakeCall script[] = {
                 FAKE_CONNECTED,
-                FAKE_SENT("select 1"),
-                FAKE_SENT("select 2"),
+                FAKE_FIRST("one"),
+                FAKE_FIRST("two"),
                 { FAKE_CONSUME },
+                FAKE_DONE,
                 { FAKE_RESULT, PGRES_TUPLES_OK },
                 { FAKE_FLUSH },
                 { FAKE_CONSUME },
                 { FAKE_RESULT, FAKE_NULL },
                 FAKE_SYNCED,
+                FAKE_DONE,
                 { FAKE_RESULT, PGRES_TUPLES_OK },
                 { FAKE_FLUSH },
                 { FAKE_CONSUME },
@@ -175,7 +177,7 @@ static void results_that_come_in_pieces_reach_their_requests(void **state)
                 { FAKE_FLUSH },
         };
 
-        BEGIN(script);
+        BEGIN(script, .prepared = true);
         assert_told("up");
         assert_int_equal(send_named(&one, "a", NULL), 0);
         assert_int_equal(send_named(&two, "b", NULL), 0);
@@ -198,15 +200,17 @@ static void an_error_harms_no_neighbour(void **state)
 {
         static const FakeCall script[] = {
                 FAKE_CONNECTED,
-                FAKE_SENT("select 1"),
-                FAKE_SENT("select 2"),
-                FAKE_SENT("select 1"),
-                FAKE_SENT("select 2"),
+                FAKE_FIRST("one"),
+                FAKE_FIRST("two"),
+                FAKE_NEXT("one"),
+                FAKE_NEXT("two"),
                 { FAKE_CONSUME },
+                FAKE_DONE,
                 FAKE_ERROR("23505"),
                 { FAKE_RESULT, PGRES_PIPELINE_ABORTED },
                 { FAKE_RESULT, FAKE_NULL },
                 FAKE_SYNCED,
+                FAKE_DONE,
                 FAKE_DONE,
                 FAKE_SYNCED,
                 FAKE_ERROR("40P01"),
@@ -216,7 +220,7 @@ static void an_error_harms_no_neighbour(void **state)
                 { FAKE_FLUSH },
         };
 
-        BEGIN(script);
+        BEGIN(script, .prepared = true);
         assert_told("up");
         (void) send_named(&one, "a", NULL);
         (void) send_named(&two, "b", NULL);
@@ -225,6 +229,46 @@ static void an_error_harms_no_neighbour(void **state)
         readable();
         assert_told("a EIO, b ok, c EAGAIN, d EIO");
         assert_true(pq_loop_is_connected(loop));
+        end();
+}
+
+/* PgBouncer 1.18 gives the answers of pipelined unnamed statements to others. */
+static void unnamed_statements_go_one_by_one(void **state)
+{
+        static const FakeCall script[] = {
+                FAKE_CONNECTED,
+                FAKE_SENT("select 1"),
+                { FAKE_CONSUME },
+                FAKE_ERROR("23505"),
+                FAKE_SYNCED,
+                FAKE_SENT("select $1"),
+                { FAKE_FLUSH },
+                { FAKE_CONSUME },
+                FAKE_ROWS,
+                FAKE_SYNCED,
+                FAKE_SENT("select 2"),
+                { FAKE_FLUSH },
+        };
+        static const PqStatement with_value = { "with-value", "select $1", 2 };
+        char value[] = "kept";
+        const char *values[] = { value, NULL };
+
+        BEGIN(script);
+        assert_told("up");
+        assert_int_equal(send_named(&one, "a", NULL), 0);
+        assert_int_equal(pq_loop_send(loop, &with_value, values, on_result, (void *) "b", NULL), 0);
+        memset(value, 'x', CONST_STRLEN(value)); /* it was copied */
+        assert_int_equal(send_named(&two, "c", NULL), 0);
+        fake_fail_after = 3; /* its request, its array, its value */
+        assert_int_equal(pq_loop_send(loop, &with_value, values, on_result, NULL, NULL), -ENOMEM);
+        assert_int_equal(pq_loop_n_pending(loop), 3);
+        readable();
+        assert_told("a EIO");
+        assert_string_equal(fake_pq_value(0), "kept");
+        assert_null(fake_pq_value(1));
+        readable();
+        assert_told("b ok rows");
+        assert_int_equal(pq_loop_n_pending(loop), 1);
         end();
 }
 
@@ -267,14 +311,9 @@ static void a_callback_may_send(void **state)
 
 static void the_queue_has_an_end(void **state)
 {
-        static FakeCall script[4 + 3 * 1024] = { FAKE_CONNECTED };
+        static const FakeCall script[] = { FAKE_CONNECTED, FAKE_SENT("select 3") };
         static const PqStatement many = { "many", "select 3", 0 };
 
-        for (size_t i = 0; i < 1024; i++) {
-                script[4 + 3 * i] = (FakeCall){ FAKE_QUERY };
-                script[5 + 3 * i] = (FakeCall){ FAKE_SYNC };
-                script[6 + 3 * i] = (FakeCall){ FAKE_FLUSH };
-        }
         BEGIN(script);
         assert_told("up");
         for (size_t i = 0; i < 1024; i++)
@@ -288,18 +327,20 @@ static void nothing_follows_a_cancel(void **state)
 {
         static const FakeCall script[] = {
                 FAKE_CONNECTED,
-                FAKE_SENT("select 1"),
-                FAKE_SENT("select 2"),
+                FAKE_FIRST("one"),
+                FAKE_FIRST("two"),
                 { FAKE_CONSUME },
+                FAKE_DONE,
                 FAKE_ROWS,
                 FAKE_SYNCED,
+                FAKE_DONE,
                 FAKE_ROWS,
                 FAKE_SYNCED,
                 { FAKE_FLUSH },
         };
         PqRequest *q = NULL;
 
-        BEGIN(script);
+        BEGIN(script, .prepared = true);
         assert_told("up");
         assert_int_equal(send_named(&one, "a", &q), 0);
         assert_int_equal(send_named(&two, "b", NULL), 0);
@@ -417,6 +458,7 @@ int main(void)
                 cmocka_unit_test(a_full_socket_is_written_on_when_there_is_room),
                 cmocka_unit_test(results_that_come_in_pieces_reach_their_requests),
                 cmocka_unit_test(an_error_harms_no_neighbour),
+                cmocka_unit_test(unnamed_statements_go_one_by_one),
                 cmocka_unit_test(a_callback_may_send),
                 cmocka_unit_test(the_queue_has_an_end),
                 cmocka_unit_test(nothing_follows_a_cancel),

@@ -9,9 +9,10 @@ static void an_end_within_a_result_is_an_unknown_outcome(void **state)
 {
         static const FakeCall script[] = {
                 FAKE_CONNECTED,
-                FAKE_SENT("select 1"),
-                FAKE_SENT("select 2"),
+                FAKE_FIRST("one"),
+                FAKE_FIRST("two"),
                 { FAKE_CONSUME },
+                FAKE_DONE,
                 { FAKE_RESULT, PGRES_TUPLES_OK },
                 { FAKE_FLUSH },
                 { FAKE_CONSUME, -1 },
@@ -19,7 +20,7 @@ static void an_end_within_a_result_is_an_unknown_outcome(void **state)
                 { FAKE_RESULT, PGRES_FATAL_ERROR },
         };
 
-        BEGIN(script);
+        BEGIN(script, .prepared = true);
         assert_told("up");
         (void) send_named(&one, "a", NULL);
         (void) send_named(&two, "b", NULL);
@@ -61,12 +62,12 @@ static void an_end_without_a_word_does_not_hang(void **state)
 static void answers_before_an_end_still_count(void **state)
 {
         static const FakeCall script[] = {
-                FAKE_CONNECTED, FAKE_SENT("select 1"), FAKE_SENT("select 2"), { FAKE_CONSUME, -1 },
-                FAKE_ROWS, FAKE_SYNCED,
+                FAKE_CONNECTED, FAKE_FIRST("one"), FAKE_FIRST("two"), { FAKE_CONSUME, -1 },
+                FAKE_DONE, FAKE_ROWS, FAKE_SYNCED, FAKE_DONE,
                 { FAKE_RESULT, PGRES_TUPLES_OK }, /* without the word that it is committed */
         };
 
-        BEGIN(script);
+        BEGIN(script, .prepared = true);
         assert_told("up");
         (void) send_named(&one, "a", NULL);
         (void) send_named(&two, "b", NULL);
@@ -80,13 +81,13 @@ static void a_terminated_backend_is_a_lost_connection(void **state)
         /* Measured: the error comes first, while PQstatus() is still well. */
         static const FakeCall script[] = {
                 FAKE_CONNECTED,
-                FAKE_SENT("select 1"),
-                FAKE_SENT("select 2"),
+                FAKE_FIRST("one"),
+                FAKE_FIRST("two"),
                 { FAKE_CONSUME },
                 { FAKE_RESULT, PGRES_FATAL_ERROR, .text = "57P01", .severity = "FATAL" },
         };
 
-        BEGIN(script);
+        BEGIN(script, .prepared = true);
         assert_told("up");
         (void) send_named(&one, "a", NULL);
         (void) send_named(&two, "b", NULL);
@@ -134,13 +135,13 @@ static void no_answer_in_time_is_an_overrun(void **state)
 {
         static const FakeCall script[] = {
                 FAKE_CONNECTED,
-                FAKE_SENT("select 1"),
-                FAKE_SENT("select 2"),
+                FAKE_FIRST("one"),
+                FAKE_FIRST("two"),
                 { FAKE_CONSUME }, /* a last look */
                 { FAKE_FLUSH },
         };
 
-        BEGIN(script, .deadline_usec = 30 * USEC_PER_MSEC);
+        BEGIN(script, .prepared = true, .deadline_usec = 30 * USEC_PER_MSEC);
         assert_told("up");
         (void) send_named(&one, "a", NULL);
         (void) send_named(&two, "b", NULL);
