@@ -52,10 +52,13 @@ with input as materialized (
                 g.cancel_reason
         from gone g
         where g.state <> 'succeeded'
+), free as materialized (
+        select k.place from gone g cross join lateral (
+                select k.ctid as place from reeve.key k where k.job = g.job and k.scope = 'unique' limit 1
+        ) k
+        where g.flags & 2 <> 0 and g.state in ('succeeded', 'failed', 'cancelled')
 ), freed as (
-        delete from reeve.key k using gone g
-        where g.flags & 2 <> 0 and g.state in ('succeeded', 'failed', 'cancelled') and k.job between g.job and g.job
-                and k.scope = 'unique'
+        delete from reeve.key k using free f where k.ctid = f.place
 ), cleared as (
         delete from reeve.progress p using gone g where p.job between g.job and g.job
 ), parents as materialized (

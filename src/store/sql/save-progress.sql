@@ -4,7 +4,9 @@
 insert into reeve.progress as p (job, run_id, percent, status)
 select l.job, l.run_id, i.percent, i.status
 from unnest($1::bigint[], $2::uuid[], $3::smallint[], $4::text[]) as i (run_id, run_key, percent, status)
-join reeve.lease l on l.run_id between i.run_id and i.run_id and l.run_key = i.run_key
+cross join lateral (
+        select l.job, l.run_id from reeve.lease l where l.run_id = i.run_id and l.run_key = i.run_key limit 1
+) l
 order by l.job
 on conflict (job) do update
 set run_id = excluded.run_id, at = excluded.at,
