@@ -154,6 +154,23 @@ def test_a_unique_key_is_free_at_the_end(queue):
     queue.check()
 
 
+def test_leases_are_taken_in_the_order_of_run_ids(queue):
+    """A worker ends in the order of its runs' ends and a reaper by number: in one order they cannot deadlock."""
+    queue.fill(2)
+    first, second = queue.worker.claim(2)
+    holder, a, b = (queue.session(autocommit=False) for _ in range(3))
+    holder.cancel(first["id"])
+    t = Thread(a.end, second, first)
+    waits(queue, a)
+    b.sql("set local lock_timeout = '5s'")
+    assert b.end(second) == {second["run_id"]}  # a waits for the first and holds nothing yet
+    b.commit()
+    holder.commit()
+    assert t.result() == {first["run_id"]}
+    a.commit()
+    queue.check()
+
+
 # ---- children
 
 
