@@ -16,6 +16,7 @@
 #define READ_MAX             (64UL * 1024) /* bytes of a pipe taken at a time */
 #define DRAIN_MAX            (256UL * 1024) /* what a pipe can hold, and more, behind its last writer */
 #define NOTIFY_MAX           4096 /* bytes of a datagram; a longer one is dropped */
+#define NOTIFY_QUEUE_MAX     1024U /* more than net.unix.max_dgram_qlen ever is */
 #define PROGRESS_PERIOD_USEC (250 * USEC_PER_MSEC)
 
 static void pipe_close(Pipe *p)
@@ -277,9 +278,13 @@ static int make_fds(Launcher *l, int fds[4])
         fds[3] = make_pipe(l, &l->child.progress, on_progress, 50);
         if (fds[3] < 0)
                 return fds[3];
-        l->child.notify.fd = exec_dirs_bind_notify(&l->dirs);
-        if (l->child.notify.fd < 0)
-                return l->child.notify.fd;
+        if (l->child.notify.fd >= 0 && exec_dirs_notify_is_bound(&l->dirs))
+                return 0;
+        pipe_close(&l->child.notify);
+        r = exec_dirs_bind_notify(&l->dirs);
+        if (r < 0)
+                return r;
+        l->child.notify.fd = r;
         r = pipe_watch(l, &l->child.notify, on_notify, 50);
         return r < 0 ? r : 0;
 }
@@ -361,12 +366,19 @@ static void pipe_drain(Launcher *l, Pipe *p, Taker take)
         pipe_close(p);
 }
 
+/* All that wait: none may be taken for the next run's. */
+static void take_notifications(Launcher *l)
+{
+        for (unsigned i = 0; i < NOTIFY_QUEUE_MAX && l->child.notify.fd >= 0; i++)
+                if (!take_notification(l))
+                        break;
+}
+
 void child_catch_up(Launcher *l)
 {
         pipe_catch_up(l, &l->child.err, take_error);
         pipe_catch_up(l, &l->child.progress, take_progress);
-        for (int i = 0; i < 64 && l->child.notify.fd >= 0 && take_notification(l); i++)
-                ;
+        take_notifications(l);
 }
 
 void child_drain(Launcher *l)
@@ -376,9 +388,7 @@ void child_drain(Launcher *l)
         pipe_drain(l, &c->out, take_output);
         pipe_drain(l, &c->err, take_error);
         pipe_drain(l, &c->progress, take_progress);
-        for (int i = 0; i < 64 && c->notify.fd >= 0 && take_notification(l); i++)
-                ;
-        pipe_close(&c->notify);
+        take_notifications(l);
         pipe_close(&c->in);
 }
 
@@ -387,4 +397,10 @@ void child_terminate(Launcher *l)
         pipe_close(&l->child.in);
         if (l->child.pid > 0 && !l->child.ended)
                 (void) kill(-l->child.pid, SIGTERM);
+}
+
+void child_done(Launcher *l)
+{
+        child_drain(l);
+        pipe_close(&l->child.notify);
 }

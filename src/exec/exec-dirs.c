@@ -13,6 +13,7 @@
 #include "fd-util.h"
 #include "run-frame.h"
 
+static const char *const own_names[] = { "input", "output", "notify", NULL };
 static const char *const tmp_places[] = { "/tmp", "/var/tmp" };
 
 #define DEPTH_MAX 128U /* of what is removed; deeper, and the slot is given up */
@@ -91,7 +92,15 @@ int exec_dirs_make(ExecDirs *d)
         return 0;
 }
 
-static int remove_children(int dir_fd, unsigned depth, const char *keep);
+static bool is_one_of(const char *const *names, const char *name)
+{
+        for (; names && *names; names++)
+                if (streq(*names, name))
+                        return true;
+        return false;
+}
+
+static int remove_children(int dir_fd, unsigned depth, const char *const *keep);
 
 static int remove_entry(int dir_fd, const char *name, unsigned depth)
 {
@@ -121,8 +130,8 @@ static int remove_entry(int dir_fd, const char *name, unsigned depth)
         return unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-/* Removes everything in a directory but the entry keep (may be NULL). */
-static int remove_children(int dir_fd, unsigned depth, const char *keep)
+/* Removes everything in a directory but the entries of keep (NULL-terminated; may be NULL). */
+static int remove_children(int dir_fd, unsigned depth, const char *const *keep)
 {
         _cleanup_(closep) int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         struct dirent *de;
@@ -139,7 +148,7 @@ static int remove_children(int dir_fd, unsigned depth, const char *keep)
                 int k;
 
                 if (streq(de->d_name, ".") || streq(de->d_name, "..") ||
-                        streq_ptr(de->d_name, keep))
+                        is_one_of(keep, de->d_name))
                         continue;
                 k = remove_entry(dir_fd, de->d_name, depth);
                 if (k < 0)
@@ -170,7 +179,7 @@ void exec_dirs_done(ExecDirs *d)
 
 static int clean_private_tmp(const ExecDirs *d)
 {
-        const char *keep = strrchr(d->base, '/') + 1;
+        const char *const keep[] = { strrchr(d->base, '/') + 1, NULL };
         int r = 0;
 
         for (size_t i = 0; i < ELEMENTSOF(tmp_places); i++) {
@@ -211,9 +220,8 @@ int exec_dirs_clean(ExecDirs *d)
         r = remove_children(d->output_fd, 0, NULL);
         if (r < 0)
                 return r;
-        if (unlinkat(d->base_fd, "notify", 0) < 0 && errno != ENOENT)
-                return -errno;
-        return clean_private_tmp(d);
+        r = remove_children(d->base_fd, 0, own_names);
+        return r < 0 ? r : clean_private_tmp(d);
 }
 
 /* From the start of one file to the end of it; within one file system without the bytes passing by.
@@ -267,12 +275,29 @@ int exec_dirs_bind_notify(ExecDirs *d)
 {
         _cleanup_(closep) int fd = -EBADF;
         struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        struct stat st;
+        int r;
 
+        r = remove_entry(d->base_fd, "notify", 0);
+        if (r < 0)
+                return r;
         fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return -errno;
         memcpy(sa.sun_path, d->notify, strlen(d->notify) + 1);
         if (bind(fd, (const struct sockaddr *) &sa, sizeof(sa)) < 0)
                 return -errno;
+        if (fstatat(d->base_fd, "notify", &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        d->notify_dev = st.st_dev;
+        d->notify_ino = st.st_ino;
         return TAKE_FD(fd);
+}
+
+bool exec_dirs_notify_is_bound(const ExecDirs *d)
+{
+        struct stat st;
+
+        return fstatat(d->base_fd, "notify", &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                S_ISSOCK(st.st_mode) && st.st_dev == d->notify_dev && st.st_ino == d->notify_ino;
 }

@@ -11,6 +11,7 @@
 typedef struct ExecDirs {
         char *base, *input, *output, *notify; /* paths */
         int base_fd, input_fd, output_fd;
+        uint64_t notify_dev, notify_ino; /* of the socket that was bound last */
         bool private_tmp[2]; /* /tmp, /var/tmp are this unit's own: emptied too */
 } ExecDirs;
 
@@ -30,8 +31,11 @@ int64_t exec_dirs_put_input(ExecDirs *d, const char *name, int from);
 /* Called when all inputs are there: nobody is to write to the directory. */
 int exec_dirs_seal_inputs(ExecDirs *d);
 
-/* A bound, non-blocking datagram socket at d->notify. Returns a descriptor or -errno. */
+/* A bound, non-blocking datagram socket at d->notify, in place of what is there. It serves many
+ * runs: a bind() costs as much as the rest of a short run. Returns a descriptor or -errno. */
 int exec_dirs_bind_notify(ExecDirs *d);
+/* Whether it is still there: a handler can remove it or put its own in its place. */
+bool exec_dirs_notify_is_bound(const ExecDirs *d);
 
 /* The regular files in the output directory. A symlink, device, FIFO, socket or name that cannot be
  * told (run_file_name_is_valid()) is left out; *ret_why, static or NULL, says the first reason why

@@ -313,7 +313,7 @@ Launcher *launcher_free(Launcher *l)
                 return NULL;
         close_socket(l);
         disconnect(l);
-        child_drain(l);
+        child_done(l);
         run_packet_done(&l->packet);
         run_frame_done(&l->run);
         strbuf_done(&l->child.request);

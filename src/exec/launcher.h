@@ -126,6 +126,8 @@ int child_start(Launcher *l);
 bool child_reap(Launcher *l);
 /* Takes what is still in the pipes and closes them. */
 void child_drain(Launcher *l);
+/* The same at the end of the slot: closes the notification socket too. */
+void child_done(Launcher *l);
 /* Takes what has been written until now to all but standard output. */
 void child_catch_up(Launcher *l);
 /* Closes a persistent handler's standard input and sends TERM to the process group. */

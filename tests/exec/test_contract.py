@@ -263,6 +263,14 @@ def test_notify_socket(py):
     assert [(f["progress"], f["status"]) for f in end.frames if f["type"] == "progress"] == [(55, "half of it")]
 
 
+def test_notifications_stay_with_their_run(py):
+    """The socket serves many runs: what one says in its last moment is not taken for the next one's."""
+    launcher = py(NOTIFY + "if os.environ['REEVE_RUN_ID'] == '1':\n  for i in range(5): say('X_REEVE_PROGRESS=%d' % (90 + i))", max_runs=0)
+    assert [f["progress"] for f in launcher.run().frames if f["type"] == "progress"][-1] == 94
+    launcher.ready()
+    assert [f["type"] for f in launcher.run().frames] == ["started"]
+
+
 def test_systemd_notify(sh):
     end = sh('systemd-notify --status="page 3" X_REEVE_PROGRESS=10 && echo true').run()
     assert end["exit"] == 0 and end.result == b"true\n", end["log"]

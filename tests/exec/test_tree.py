@@ -142,6 +142,8 @@ os.makedirs(o + "/a/b/c"); open(o + "/a/b/c/f", "w").close()
 os.chmod(i, 0o755); open(i + "/secret", "w").close(); os.chmod(i, 0)
 os.mkdir(o + "/locked"); open(o + "/locked/x", "w").close(); os.chmod(o + "/locked", 0); os.chmod(o, 0o500)
 escape("{marker}")
+os.mkdir(os.path.dirname(i) + "/beside"); open(os.path.dirname(i) + "/beside/x", "w").close()
+os.unlink(os.environ["NOTIFY_SOCKET"]); os.mkdir(os.environ["NOTIFY_SOCKET"])
 os.write(3, b'{{"progress":1')
 sys.stderr.write("secret"); sys.stderr.flush()
 print(json.dumps(seen))
@@ -150,11 +152,11 @@ print(json.dumps(seen))
     first = launcher.run(b'"first"', inputs=[("doc.pdf", b"%PDF")], subject="42")
     launcher.ready()
     fds, base = launcher.fds(), sorted(p.name for p in launcher.base().rglob("*"))
-    assert base == ["input", "output"]
+    assert base == ["input", "notify", "output"]
     assert alive(marker) == []
     second = launcher.run(b'"second"')
     launcher.ready()
-    assert launcher.fds() == fds
+    assert len(launcher.fds()) == len(fds)  # the notification socket is a new one
     assert json.loads(first.result)[0] == ["doc.pdf", "payload.json"]
     assert json.loads(second.result) == [["payload.json"], [], "", ["input", "notify", "output"], "0o555", "0o755"]
     assert second["log"] == "secret" and not [f for f in second.frames if f["type"] == "progress"]
