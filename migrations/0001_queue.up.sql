@@ -769,6 +769,7 @@ grant insert, delete on reeve.ready, reeve.scheduled, reeve.waiting, reeve.lease
 grant update on reeve.ready, reeve.scheduled to reeve_worker; -- row locks (for update) need it
 grant update (started) on reeve.lease to reeve_worker;
 grant insert on reeve.done, reeve.history, reeve.blob, reeve.blob_ref to reeve_worker, reeve_api;
+grant update (digest, size, run_id) on reeve.blob_ref to reeve_worker;
 grant insert, update on reeve.kind to reeve_worker;
 grant insert, update on reeve.instance to reeve_worker;
 grant insert, update, delete on reeve.progress to reeve_worker;

@@ -54,11 +54,6 @@ typedef void (*StoreNamesCallback)(
 int store_list_paused_queues(
         Store *s, StoreNamesCallback callback, void *userdata, StoreRequest **ret_request);
 
-typedef struct StoreOwnRun {
-        int64_t run_id;
-        const char *run_key;
-} StoreOwnRun;
-
 typedef void (*StoreOwnRunsCallback)(
         int error, const StoreOwnRun *runs, unsigned n_runs, void *userdata);
 

@@ -123,44 +123,6 @@ int store_end_runs(Store *s, const StoreEndedRuns *ended, StoreRunsCallback call
                 STORE_CALL(store_decode_run_ids, callback, userdata, ret_request));
 }
 
-int store_spawn_children(Store *s, const StoreSpawn *spawn, StoreCountCallback callback,
-        void *userdata, StoreRequest **ret_request)
-{
-        StoreParams p = {};
-
-        params_i64(&p, spawn->run_id);
-        params_text(&p, spawn->run_key);
-        params_text(&p, spawn->children);
-        params_text(&p, spawn->actor);
-        return store_send(s, &sql_spawn_children, &p,
-                STORE_CALL(store_decode_count, callback, userdata, ret_request));
-}
-
-static const StoreColumn child_columns[] = {
-        COLUMN(COLUMN_I64, StoreChild, child_no),
-        COLUMN(COLUMN_TEXT, StoreChild, id),
-        COLUMN(COLUMN_TEXT, StoreChild, kind),
-        COLUMN(COLUMN_TEXT, StoreChild, state),
-        COLUMN(COLUMN_TEXT, StoreChild, cause),
-        COLUMN(COLUMN_TEXT_NULL, StoreChild, result),
-        COLUMN(COLUMN_TEXT_NULL, StoreChild, result_blob),
-        COLUMN(COLUMN_TEXT_NULL, StoreChild, error_code),
-        COLUMN(COLUMN_TEXT_NULL, StoreChild, error_message),
-};
-DEFINE_ROWS_DECODER(decode_children, StoreChild, StoreChildrenCallback, child_columns)
-
-int store_list_children(Store *s, const char *parent, int64_t after, StoreChildrenCallback callback,
-        void *userdata, StoreRequest **ret_request)
-{
-        StoreParams p = {};
-
-        params_text(&p, parent);
-        params_i64(&p, after);
-        params_u64(&p, STORE_CHILDREN_PAGE);
-        return store_send(s, &sql_list_children, &p,
-                STORE_CALL(decode_children, callback, userdata, ret_request));
-}
-
 int store_mark_started(Store *s, int64_t instance, const int64_t *run_ids, unsigned n_run_ids,
         StoreDoneCallback callback, void *userdata)
 {
@@ -192,4 +154,26 @@ int store_save_progress(Store *s, const StoreProgress *progress, unsigned n_prog
         }
         return store_send(
                 s, &sql_save_progress, &p, STORE_CALL(store_decode_done, callback, userdata, NULL));
+}
+
+int store_add_files(Store *s, const StoreOwnRun *run, const StoreFile *files, unsigned n_files,
+        StoreDoneCallback callback, void *userdata)
+{
+        StrBuf *directions, *names, *digests, *sizes;
+        StoreParams p = {};
+
+        params_i64(&p, run->run_id);
+        params_text(&p, run->run_key);
+        directions = params_array(&p);
+        names = params_array(&p);
+        digests = params_array(&p);
+        sizes = params_array(&p);
+        for (unsigned i = 0; i < n_files; i++) {
+                array_text(directions, files[i].direction);
+                array_text(names, files[i].name);
+                array_text(digests, files[i].digest);
+                array_u64(sizes, files[i].size);
+        }
+        return store_send(
+                s, &sql_add_files, &p, STORE_CALL(store_decode_done, callback, userdata, NULL));
 }

@@ -24,6 +24,11 @@ typedef void (*StoreLanesCallback)(
 int store_find_lanes(Store *s, const int64_t *known, unsigned n_known, StoreLanesCallback callback,
         void *userdata, StoreRequest **ret_request);
 
+typedef struct StoreOwnRun {
+        int64_t run_id;
+        const char *run_key;
+} StoreOwnRun;
+
 /* One lane to claim from. */
 typedef struct StoreCursor {
         int64_t lane;
@@ -103,34 +108,6 @@ typedef struct StoreEndedRuns {
 int store_end_runs(Store *s, const StoreEndedRuns *ended, StoreRunsCallback callback,
         void *userdata, StoreRequest **ret_request);
 
-typedef struct StoreSpawn {
-        int64_t run_id;
-        const char *run_key;
-        const char *children; /* JSON array of objects as enqueue_batch() takes them */
-        const char *actor;
-} StoreSpawn;
-
-/* Ends a run that asked for children. n: children made; 0 in a callback without error: stale, or
- * all were there before. -EIO with SQLSTATE 22023: one was refused, nothing changed. */
-int store_spawn_children(Store *s, const StoreSpawn *spawn, StoreCountCallback callback,
-        void *userdata, StoreRequest **ret_request);
-
-typedef struct StoreChild {
-        int64_t child_no;
-        const char *id, *kind, *state, *cause;
-        const char *result, *result_blob, *error_code, *error_message; /* may be NULL */
-} StoreChild;
-
-typedef void (*StoreChildrenCallback)(
-        int error, const StoreChild *children, unsigned n_children, void *userdata);
-
-#define STORE_CHILDREN_PAGE 500U
-
-/* The ended children of a job with numbers above after (-1: from the first), at most a page of
- * them. */
-int store_list_children(Store *s, const char *parent, int64_t after, StoreChildrenCallback callback,
-        void *userdata, StoreRequest **ret_request);
-
 int store_mark_started(Store *s, int64_t instance, const int64_t *run_ids, unsigned n_run_ids,
         StoreDoneCallback callback, void *userdata);
 
@@ -142,4 +119,15 @@ typedef struct StoreProgress {
 } StoreProgress;
 
 int store_save_progress(Store *s, const StoreProgress *progress, unsigned n_progress,
+        StoreDoneCallback callback, void *userdata);
+
+typedef struct StoreFile {
+        const char *direction; /* output or result */
+        const char *name;
+        const char *digest;
+        uint64_t size;
+} StoreFile;
+
+/* Refers to blobs from a run's job; to be sent before the run's end. */
+int store_add_files(Store *s, const StoreOwnRun *run, const StoreFile *files, unsigned n_files,
         StoreDoneCallback callback, void *userdata);

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "lane-table.h"
+
+#include "macros.h"
+
+void lane_table_done(LaneTable *t)
+{
+        for (unsigned i = 0; i < t->n; i++) {
+                free(t->entries[i].queue);
+                free(t->entries[i].kind);
+        }
+        free(t->entries);
+        *t = (LaneTable){ 0 };
+}
+
+/* The index of the first entry that is not below lane. */
+static unsigned lower_bound(const LaneTable *t, int64_t lane)
+{
+        unsigned lo = 0, hi = t->n;
+
+        while (lo < hi) {
+                unsigned mid = lo + (hi - lo) / 2;
+
+                if (t->entries[mid].lane < lane)
+                        lo = mid + 1;
+                else
+                        hi = mid;
+        }
+        return lo;
+}
+
+static LaneEntry *find(LaneTable *t, int64_t lane)
+{
+        unsigned i = lower_bound(t, lane);
+
+        return i < t->n && t->entries[i].lane == lane ? t->entries + i : NULL;
+}
+
+int lane_table_add(LaneTable *t, const StoreLane *lane, bool wanted)
+{
+        LaneEntry e = { .lane = lane->lane, .priority = lane->priority, .wanted = wanted };
+        unsigned i = lower_bound(t, lane->lane);
+
+        if (i < t->n && t->entries[i].lane == lane->lane)
+                return 0;
+
+        if (t->n == t->n_allocated) {
+                unsigned n = t->n_allocated ? t->n_allocated * 2 : 16;
+                LaneEntry *p = realloc(t->entries, n * sizeof(LaneEntry));
+
+                if (!p)
+                        return -ENOMEM;
+                t->entries = p;
+                t->n_allocated = n;
+        }
+        e.queue = strdup(lane->queue);
+        e.kind = strdup(lane->kind);
+        if (!e.queue || !e.kind) {
+                free(e.queue);
+                free(e.kind);
+                return -ENOMEM;
+        }
+
+        memmove(t->entries + i + 1, t->entries + i, (t->n - i) * sizeof(LaneEntry));
+        t->entries[i] = e;
+        t->n++;
+        return 1;
+}
+
+int lane_table_known(const LaneTable *t, int64_t **ret)
+{
+        int64_t *known = new0(int64_t, t->n);
+
+        if (!known)
+                return -ENOMEM;
+        for (unsigned i = 0; i < t->n; i++)
+                known[i] = t->entries[i].lane;
+        *ret = known;
+        return 0;
+}
+
+void lane_table_begin_round(LaneTable *t, usec_t now_usec)
+{
+        bool reset = now_usec >= t->reset_usec + LANE_RESET_USEC;
+
+        if (reset)
+                t->reset_usec = now_usec;
+        for (unsigned i = 0; i < t->n; i++) {
+                t->entries[i].empty = false;
+                if (reset)
+                        t->entries[i].cursor = 0;
+        }
+}
+
+static bool is_paused(const LaneEntry *e, const char *const *paused)
+{
+        for (; paused && *paused; paused++)
+                if (streq(*paused, e->queue))
+                        return true;
+        return false;
+}
+
+unsigned lane_table_pick(LaneTable *t, const char *const *paused, StoreCursor *cursors, unsigned n)
+{
+        unsigned n_picked = 0;
+
+        if (t->n == 0)
+                return 0;
+        t->turn = (t->turn + 1) % t->n;
+        for (int64_t priority = 10; priority >= 1 && n_picked < n; priority--)
+                for (unsigned k = 0; k < t->n && n_picked < n; k++) {
+                        const LaneEntry *e = t->entries + (t->turn + k) % t->n;
+
+                        if (e->priority != priority || !e->wanted || e->empty ||
+                                is_paused(e, paused))
+                                continue;
+                        cursors[n_picked++] = (StoreCursor){ e->lane, e->cursor, e->priority };
+                }
+        return n_picked;
+}
+
+void lane_table_claimed(LaneTable *t, const StoreCursor *cursors, unsigned n_cursors,
+        const StoreClaimedJob *jobs, unsigned n_jobs, bool got_less)
+{
+        for (unsigned i = 0; i < n_cursors; i++) {
+                LaneEntry *e = find(t, cursors[i].lane);
+
+                if (e && got_less)
+                        e->empty = true;
+        }
+        for (unsigned i = 0; i < n_jobs; i++) {
+                LaneEntry *e = find(t, jobs[i].lane);
+
+                if (e && jobs[i].seq > e->cursor)
+                        e->cursor = jobs[i].seq;
+        }
+}

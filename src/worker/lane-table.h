@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+
+#include "store-run.h"
+#include "time-util.h"
+
+/* The lanes a worker knows, and where it stands in each.
+ *
+ * GLOSSARY
+ * lane    (queue, kind, tenant, priority), by its hash
+ * cursor  the last seq claimed: dead entries before it are not walked again
+ * empty   a claim found nothing behind the cursor; asked again at the next poll
+ * turn    lanes of one priority are asked in a circle that begins one further each time
+ */
+
+typedef struct LaneEntry {
+        int64_t lane;
+        int64_t priority;
+        int64_t cursor;
+        char *queue, *kind;
+        bool wanted; /* its queue is the pool's, its kind can be run here */
+        bool empty;
+} LaneEntry;
+
+typedef struct LaneTable {
+        LaneEntry *entries; /* ascending by lane */
+        unsigned n, n_allocated;
+        unsigned turn;
+        usec_t reset_usec; /* CLOCK_MONOTONIC of the last reset of cursors */
+} LaneTable;
+
+/* Jobs become visible in the order of commits, not of seq: a late one stands behind the cursor
+ * until the next reset. So this is the bound on that delay (measured: a reset costs 0.1 us for each
+ * dead entry). */
+#define LANE_RESET_USEC USEC_PER_SEC
+
+void lane_table_done(LaneTable *t);
+
+/* Adds a lane that is not there yet. Returns 1 if it was added, 0 if it was known, or -ENOMEM. */
+int lane_table_add(LaneTable *t, const StoreLane *lane, bool wanted);
+
+/* All known lanes ascending, for store_find_lanes(); the caller frees it. n is t->n. */
+int lane_table_known(const LaneTable *t, int64_t **ret);
+
+/* Starts a new round: no lane counts as empty, and cursors go back to 0 if the last reset is long
+ * enough ago. */
+void lane_table_begin_round(LaneTable *t, usec_t now_usec);
+
+/* The next lanes to claim from, highest priority first, lanes of one priority in turn; those of
+ * paused queues (NULL-terminated names) left out. Returns their number, at most n. */
+unsigned lane_table_pick(LaneTable *t, const char *const *paused, StoreCursor *cursors, unsigned n);
+
+/* A claim from these cursors gave these jobs: moves the cursors; what gave nothing is empty if
+ * got_less says that the claim was not full. */
+void lane_table_claimed(LaneTable *t, const StoreCursor *cursors, unsigned n_cursors,
+        const StoreClaimedJob *jobs, unsigned n_jobs, bool got_less);

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "verdict.h"
+
+#include <stdio.h>
+#include <sysexits.h>
+
+#include "json-reader.h"
+#include "reeve-limits.h"
+
+/* What a handler may say in place of a result, in {"$reeve": ...}. */
+typedef struct Directive {
+        const char *children;
+        size_t children_size;
+        const char *error_code, *error_message;
+        bool retry_given, retry;
+        usec_t retry_after_usec;
+} Directive;
+
+static void set_error(Verdict *v, const char *code, const char *message)
+{
+        snprintf(v->error_code, sizeof(v->error_code), "%s", code);
+        snprintf(v->error_message, sizeof(v->error_message), "%s", message);
+}
+
+static void fail(Verdict *v, const char *code, const char *message)
+{
+        v->state = "failed";
+        v->counts = STORE_COUNTS_ATTEMPT;
+        set_error(v, code, message);
+}
+
+void verdict_of_interruption(
+        const char *cause, int64_t interruptions, int64_t max_interruptions, Verdict *ret)
+{
+        *ret = (Verdict){ .cause = cause, .state = "ready", .counts = STORE_COUNTS_INTERRUPTION };
+        if (interruptions + 1 < max_interruptions)
+                return;
+        ret->state = "failed";
+        set_error(ret, "INTERRUPTED_TOO_OFTEN",
+                "it was interrupted as often as the kind allows: it may be what kills its worker");
+}
+
+/* Another attempt if there is one left. */
+static void retry(const VerdictInput *in, Verdict *v, usec_t hint_usec)
+{
+        v->counts = STORE_COUNTS_ATTEMPT;
+        if (in->attempt + 1 >= in->max_attempts) {
+                v->state = "failed";
+                return;
+        }
+        v->state = "scheduled";
+        v->delay_usec = retry_delay_usec(
+                &in->kind->retry, (unsigned) in->attempt + 1, hint_usec, in->random);
+}
+
+/* The last line of the log that is not blank: what a failing program said last. */
+static void last_line(const char *log, char *buf, size_t size)
+{
+        size_t end = strlen(log), start;
+
+        while (end > 0 && strchr(" \t\r\n", log[end - 1]))
+                end--;
+        for (start = end; start > 0 && log[start - 1] != '\n';)
+                start--;
+        if (end - start >= size)
+                end = start + size - 1;
+        memcpy(buf, log + start, end - start);
+        buf[end - start] = '\0';
+}
+
+static int read_spawn(const JsonValue *reeve, Directive *d, Verdict *v)
+{
+        const JsonValue *spawn = json_value_member(reeve, "spawn");
+
+        if (!spawn)
+                return 0;
+        if (!json_value_is(spawn, JSON_ARRAY) || json_value_count(spawn) > REEVE_CHILDREN_MAX) {
+                fail(v, "BAD_CHILDREN", "spawn must be an array of at most 10000 children");
+                return -EINVAL;
+        }
+        d->children = json_value_text(spawn, &d->children_size);
+        return 0;
+}
+
+static int read_error(const JsonValue *reeve, Directive *d, Verdict *v)
+{
+        const JsonValue *error = NULL;
+        double after = 0;
+        JsonError e;
+        int r;
+
+        r = json_get_typed(reeve, "error", JSON_OBJECT, &error, &e);
+        if (r == JSON_MISSING)
+                return 0;
+        if (r == JSON_FOUND)
+                r = json_get_string(error, "code", &d->error_code, &e);
+        if (r >= 0)
+                r = json_get_string(error, "message", &d->error_message, &e);
+        if (r >= 0)
+                r = json_get_double(error, "retry_after", &after, &e);
+        if (r >= 0) {
+                r = json_get_bool(error, "retry", &d->retry, &e);
+                d->retry_given = r == JSON_FOUND;
+        }
+        if (r < 0) {
+                fail(v, "BAD_DIRECTIVE", e.text);
+                return -EINVAL;
+        }
+        if (!d->error_code)
+                d->error_code = "HANDLER_ERROR";
+        if (after > 0 && after < 1e9)
+                d->retry_after_usec = (usec_t) (after * (double) USEC_PER_SEC);
+        return 0;
+}
+
+/* Looks for {"$reeve": {...}}. Most results are none, and are not parsed for it. Returns 0, -EINVAL
+ * (the verdict is made), or -ENOMEM. */
+static int read_directive(const char *result, JsonDocument **ret_document, Directive *d, Verdict *v)
+{
+        _cleanup_(json_document_freep) JsonDocument *document = NULL;
+        const JsonValue *reeve;
+        JsonError e;
+        int r;
+
+        if (!result || !strstr(result, "\"$reeve\""))
+                return 0;
+        r = json_parse(result, strlen(result), REEVE_JSON_DEPTH_MAX, &document, &e);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0) {
+                fail(v, "NOT_JSON", e.text);
+                return -EINVAL;
+        }
+        reeve = json_value_member(json_document_root(document), "$reeve");
+        if (!reeve)
+                return 0;
+
+        r = read_spawn(reeve, d, v);
+        if (r >= 0)
+                r = read_error(reeve, d, v);
+        if (r >= 0)
+                *ret_document = TAKE_PTR(document);
+        return r;
+}
+
+static void verdict_of_success(const VerdictInput *in, const Directive *d, Verdict *v)
+{
+        v->counts = STORE_COUNTS_ATTEMPT;
+        if (in->end->end.result == RUN_RESULT_NOT_JSON) {
+                fail(v, "NOT_JSON",
+                        "the handler's output is not one JSON value (Output=text would keep it as "
+                        "text)");
+                return;
+        }
+        if (in->end->end.result == RUN_RESULT_TOO_LARGE) {
+                fail(v, "RESULT_TOO_LARGE",
+                        "the handler wrote more than 1 MiB to its standard output");
+                return;
+        }
+        if (in->end->end.output_error) {
+                fail(v, "OUTPUT_FILES", in->end->end.output_error);
+                return;
+        }
+        if (d->children) {
+                v->state = "waiting";
+                return;
+        }
+        v->state = "succeeded";
+        v->result = in->result && in->result[0] ? in->result : NULL;
+        v->result_size = v->result ? strlen(v->result) : 0;
+}
+
+static void verdict_of_exit(const VerdictInput *in, const Directive *d, Verdict *v)
+{
+        int status = in->end->end.exit;
+        char code[32];
+        bool final;
+
+        if (in->end->end.error_code) { /* a persistent handler's answer */
+                set_error(v, in->end->end.error_code, in->end->end.error_message);
+                final = !in->end->end.error_retry;
+        } else if (d->error_code) {
+                set_error(v, d->error_code, d->error_message ? d->error_message : "");
+                final = d->retry_given
+                        ? !d->retry
+                        : status == EX_USAGE || status == EX_DATAERR || status == EX_NOINPUT;
+        } else if (status == 0) {
+                verdict_of_success(in, d, v);
+                return;
+        } else {
+                snprintf(code, sizeof(code), "EXIT_%d", status);
+                set_error(v, code, "");
+                last_line(in->end->end.log, v->error_message, sizeof(v->error_message));
+                final = status == EX_USAGE || status == EX_DATAERR || status == EX_NOINPUT;
+        }
+
+        v->counts = STORE_COUNTS_ATTEMPT;
+        if (final)
+                v->state = "failed";
+        else
+                retry(in, v, d->retry_after_usec);
+}
+
+/* A run that was told to stop, but came to its end by itself first, counts as what it is. */
+static bool completed_anyway(const RunFrame *end)
+{
+        return end->end.exit == 0 && !end->end.error_code &&
+                (end->end.result == RUN_RESULT_OK || end->end.result == RUN_RESULT_TEXT);
+}
+
+static void verdict_of_stop(const VerdictInput *in, const Directive *d, Verdict *v)
+{
+        if (completed_anyway(in->end)) {
+                verdict_of_success(in, d, v);
+                v->cause = run_cause_to_string(RUN_EXIT);
+                return;
+        }
+        v->counts = STORE_COUNTS_NEITHER;
+        v->state = in->end->end.cause == RUN_CANCELLED ? "cancelled" : "ready";
+}
+
+static void verdict_of_error(const VerdictInput *in, Verdict *v)
+{
+        const char *message = "";
+        char span[TIMESPAN_MAX], text[200];
+
+        switch (in->end->end.cause) {
+        case RUN_SIGNAL:
+                snprintf(text, sizeof(text), "the handler was killed by signal %d (%s)",
+                        in->end->end.signal, strsignal(in->end->end.signal));
+                set_error(v, "SIGNAL", text);
+                break;
+        case RUN_TIMEOUT:
+                snprintf(text, sizeof(text), "it ran longer than TimeoutSec=%s",
+                        format_timespan(span, in->kind->timeout_usec));
+                set_error(v, "TIMEOUT", text);
+                break;
+        case RUN_WATCHDOG:
+                set_error(v, "WATCHDOG", "the handler gave no sign of life within WatchdogSec=");
+                break;
+        case RUN_MISSING:
+                snprintf(text, sizeof(text), "there is no program %.150s", in->kind->exec.start[0]);
+                set_error(v, "HANDLER_MISSING", text);
+                break;
+        case RUN_NOT_EXECUTABLE:
+                snprintf(text, sizeof(text), "%.150s cannot be executed", in->kind->exec.start[0]);
+                set_error(v, "HANDLER_NOT_EXECUTABLE", text);
+                break;
+        default:
+                last_line(in->end->end.log, text, sizeof(text));
+                message = text;
+                set_error(v, "INPUT_ERROR", message);
+        }
+        retry(in, v, 0);
+}
+
+int verdict_of_run(const VerdictInput *input, Verdict *ret)
+{
+        _cleanup_(json_document_freep) JsonDocument *document = NULL;
+        RunCause cause = input->end->end.cause;
+        Directive d = {};
+        int r;
+
+        *ret = (Verdict){ .state = "failed", .cause = run_cause_to_string(cause) };
+        r = read_directive(input->result, &document, &d, ret);
+        if (r == -ENOMEM)
+                return r;
+
+        if (cause == RUN_OOM_KILL)
+                verdict_of_interruption(
+                        ret->cause, input->interruptions, input->max_interruptions, ret);
+        else if (cause == RUN_CANCELLED || cause == RUN_DRAINED)
+                verdict_of_stop(input, &d, ret);
+        else if (r == -EINVAL)
+                return 0; /* the directive itself was wrong: read_directive() has made the verdict
+                           */
+        else if (cause == RUN_EXIT)
+                verdict_of_exit(input, &d, ret);
+        else
+                verdict_of_error(input, ret);
+
+        if (d.children && streq(ret->state, "waiting")) {
+                ret->children = strndup(d.children, d.children_size);
+                if (!ret->children)
+                        return -ENOMEM;
+        }
+        return 0;
+}

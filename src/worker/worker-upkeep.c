@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+
+#include "log.h"
+#include "worker-private.h"
+
+/* Any worker does these for the fleet; doing them twice is harmless, because every statement is
+ * guarded. */
+#define DUE_BATCH    1000U
+#define DUE_MAX_USEC USEC_PER_SEC
+#define DUE_ALL_USEC                                                                               \
+        (10 * USEC_PER_SEC) /* how often due jobs are looked for from the beginning of time */
+#define DUE_BACK_SEC        60
+#define NOTE_USEC           (30 * USEC_PER_SEC)
+#define REAP_USEC           (5 * USEC_PER_SEC)
+#define DEADLINES_BACK_USEC (10 * USEC_PER_MIN)
+#define DEADLINES_ALL_USEC  USEC_PER_DAY
+#define REAPS_PER_HOUR      720U /* of REAP_USEC */
+
+static int arm(sd_event_source *s, usec_t in_usec)
+{
+        int r = sd_event_source_set_time_relative(s, in_usec);
+
+        return r < 0 ? r : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+/* ---- heartbeat
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+/* A statement of the upkeep that the server refuses is a fault of ours or of the schema: it must be
+ * seen, but not every second. Everything else shows in STATUS= and comes right by itself. */
+void worker_note_error(Worker *w, int error)
+{
+        usec_t now = now_usec(CLOCK_MONOTONIC);
+
+        if ((error != -EIO && error != -EPROTO) ||
+                (w->noted_usec > 0 && now < w->noted_usec + NOTE_USEC))
+                return;
+        w->noted_usec = now;
+        log_error("A statement failed: %s", store_last_error(w->store));
+}
+
+void worker_on_done(int error, void *userdata)
+{
+        worker_note_error(userdata, error);
+}
+
+void worker_on_count(int error, int64_t n, void *userdata)
+{
+        worker_note_error(userdata, error);
+}
+
+static void on_beat_answer(int error, int64_t n, void *userdata)
+{
+        Worker *w = userdata;
+
+        if (error < 0) {
+                worker_note_error(w, error);
+                return;
+        }
+        if (n == 0) {
+                worker_disowned(w);
+                return;
+        }
+        w->last_beat_usec = now_usec(CLOCK_MONOTONIC);
+}
+
+static Run *find_run(Worker *w, int64_t run_id)
+{
+        for (Run *r = w->runs; r; r = r->next)
+                if (r->run_id == run_id)
+                        return r;
+        return NULL;
+}
+
+static void on_cancels(int error, const int64_t *run_ids, unsigned n, void *userdata)
+{
+        Worker *w = userdata;
+
+        worker_note_error(w, error);
+        for (unsigned i = 0; error == 0 && i < n; i++) {
+                Run *r = find_run(w, run_ids[i]);
+
+                if (!r || r->stopping || r->state >= RUN_KEEPING)
+                        continue;
+                log_info("Cancelling run %lld of job %s.", (long long) r->run_id, r->job);
+                if (r->slot)
+                        slot_stop_run(r->slot, RUN_CANCELLED);
+                else
+                        run_stopped_early(r, RUN_CANCELLED);
+        }
+}
+
+static void on_paused(int error, const char *const *names, unsigned n, void *userdata)
+{
+        Worker *w = userdata;
+        char **copy;
+
+        worker_note_error(w, error);
+        if (error < 0)
+                return;
+        copy = new0(char *, n + 1);
+        if (!copy)
+                return;
+        for (unsigned i = 0; i < n; i++) {
+                copy[i] = strdup(names[i]);
+                if (!copy[i]) {
+                        conf_names_free(copy);
+                        return;
+                }
+        }
+        conf_names_free(w->paused);
+        w->paused = copy;
+}
+
+static void look_at_orders(Worker *w)
+{
+        (void) store_list_cancels(w->store, w->instance, on_cancels, w, NULL);
+        (void) store_list_paused_queues(w->store, on_paused, w, NULL);
+}
+
+static int on_beat(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        Worker *w = userdata;
+        unsigned n_busy = worker_n_busy(w);
+        const StoreHeartbeat beat = { w->instance,
+                w->state != WORKER_WORKING ? "draining"
+                        : n_busy > 0       ? "busy"
+                                           : "idle",
+                n_busy, w->n_done };
+
+        if (w->instance > 0) {
+                (void) store_beat_instance(w->store, &beat, on_beat_answer, w, NULL);
+                look_at_orders(w);
+        }
+        return arm(s, w->settings.heartbeat_usec);
+}
+
+/* ---- due jobs and deadlines
+ * -------------------------------------------------------------------------------------- */
+
+static void on_promoted(int error, int64_t n, usec_t next_usec, void *userdata)
+{
+        Worker *w = userdata;
+
+        worker_note_error(w, error);
+        if (error < 0 || !w->due_timer)
+                return;
+        if (n > 0)
+                worker_hint(w);
+        if (n == DUE_BATCH)
+                next_usec = 0;
+        (void) arm(w->due_timer, next_usec < DUE_MAX_USEC ? next_usec : DUE_MAX_USEC);
+}
+
+static int on_due(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        Worker *w = userdata;
+        usec_t now = now_usec(CLOCK_MONOTONIC);
+        bool all = now >= w->promoted_all_usec + DUE_ALL_USEC;
+        char lower[RFC3339_MAX] = "-infinity";
+
+        if (w->instance == 0 || w->state != WORKER_WORKING)
+                return arm(s, DUE_MAX_USEC);
+        if (all)
+                w->promoted_all_usec = now;
+        else
+                (void) format_rfc3339(
+                        lower, now_usec(CLOCK_REALTIME) - DUE_BACK_SEC * USEC_PER_SEC);
+        (void) store_promote_due(w->store, DUE_BATCH, lower, on_promoted, w, NULL);
+        /* Should no answer come: again, later. */
+        return arm(s, 2 * DUE_MAX_USEC);
+}
+
+/* ---- the dead
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static StandStill *find_still(Worker *w, int64_t instance)
+{
+        for (unsigned i = 0; i < w->n_still; i++)
+                if (w->still[i].instance == instance)
+                        return w->still + i;
+        return NULL;
+}
+
+static void on_voided(int error, int64_t n, void *userdata)
+{
+        Worker *w = userdata;
+
+        worker_note_error(w, error);
+        if (error == 0 && n > 0)
+                (void) reaper_start(&w->reaper);
+}
+
+/* A counter that stands still for a lease on our own clock: a stepped clock kills nobody. */
+static void on_instances(int error, const StoreBeat *beats, unsigned n, void *userdata)
+{
+        Worker *w = userdata;
+        usec_t now = now_usec(CLOCK_BOOTTIME);
+        StandStill *still;
+
+        worker_note_error(w, error);
+        if (error < 0)
+                return;
+        still = new0(StandStill, n);
+        if (!still)
+                return;
+        for (unsigned i = 0; i < n; i++) {
+                const StandStill *old = find_still(w, beats[i].instance);
+
+                still[i] = (StandStill){ beats[i].instance, beats[i].beat, now };
+                if (old && old->beat == beats[i].beat)
+                        still[i].since_usec = old->since_usec;
+                if (now - still[i].since_usec >= w->settings.lease_usec &&
+                        beats[i].instance != w->instance) {
+                        log_warning("Worker instance %lld has not moved for its lease; its jobs "
+                                    "are taken back.",
+                                (long long) beats[i].instance);
+                        (void) store_void_instance(
+                                w->store, beats[i].instance, beats[i].beat, on_voided, w, NULL);
+                }
+        }
+        free(w->still);
+        w->still = still;
+        w->n_still = n;
+}
+
+static int on_reap(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        Worker *w = userdata;
+        bool all = w->n_reaps % REAPS_PER_HOUR == 0;
+
+        if (w->instance > 0) {
+                (void) store_list_instances(w->store, on_instances, w, NULL);
+                (void) reaper_start(&w->reaper);
+                (void) store_expire_deadlines(w->store,
+                        all ? DEADLINES_ALL_USEC : DEADLINES_BACK_USEC, DUE_BATCH, NULL, NULL,
+                        NULL);
+                if (all)
+                        (void) store_ensure_partitions(w->store, worker_on_count, w, NULL);
+                w->n_reaps++;
+        }
+        return arm(s, REAP_USEC);
+}
+
+static void on_reaped(int error, unsigned n_ended, void *userdata)
+{
+        Worker *w = userdata;
+
+        if (error < 0 && error != -ENOTCONN && error != -ECONNRESET)
+                log_warning("Failed to end the runs of stopped workers: %s",
+                        store_last_error(w->store));
+        if (n_ended > 0) {
+                log_notice("Ended %u runs that stopped workers had left.", n_ended);
+                worker_hint(w);
+        }
+        w->reaper.n_ended = 0;
+}
+
+/* ---- life
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+static int add_timer(
+        Worker *w, sd_event_source **ret, sd_event_time_handler_t handler, const char *name)
+{
+        int r;
+
+        if (*ret)
+                return arm(*ret, 0);
+        r = sd_event_add_time_relative(
+                w->event, ret, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, handler, w);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_description(*ret, name);
+}
+
+int worker_start_upkeep(Worker *w)
+{
+        int r;
+
+        w->reaper.store = w->store;
+        w->reaper.actor = w->name;
+        w->reaper.on_done = on_reaped;
+        w->reaper.userdata = w;
+        r = add_timer(w, &w->beat_timer, on_beat, "heartbeat");
+        if (r >= 0)
+                r = add_timer(w, &w->due_timer, on_due, "due");
+        if (r >= 0)
+                r = add_timer(w, &w->reap_timer, on_reap, "reap");
+        return r;
+}
+
+void worker_stop_upkeep(Worker *w)
+{
+        w->beat_timer = sd_event_source_disable_unref(w->beat_timer);
+        w->due_timer = sd_event_source_disable_unref(w->due_timer);
+        w->reap_timer = sd_event_source_disable_unref(w->reap_timer);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#include "config-load.h"
+#include "lane-table.h"
+#include "reaper.h"
+#include "run-state.h"
+#include "store-instance.h"
+#include "store-upkeep.h"
+
+/* A worker instance: claims jobs of its pool's queues and has them run.
+ *
+ * GLOSSARY
+ * slot     a place where one run can be: a connection to a launcher, or none yet
+ * run      a claimed job until the database has confirmed its end
+ * queued   claimed, without a slot yet
+ * ended    its outcome is known and on its way to the database
+ * drain    no new claims; runs may end by themselves within the pool's DrainSec=
+ */
+
+typedef enum WorkerState {
+        WORKER_WAITING, /* for the database or the schema; Worker.instance is 0 */
+        WORKER_REGISTERING, /* the instance's row is being made */
+        WORKER_WORKING,
+        WORKER_DRAINING, /* claims no more */
+        WORKER_STOPPING, /* no run is left; the instance's row is being closed */
+} WorkerState;
+
+/* Another instance's heartbeat counter, and since when it stands still on our own clock. */
+typedef struct StandStill {
+        int64_t instance, beat;
+        usec_t since_usec; /* CLOCK_MONOTONIC */
+} StandStill;
+
+struct Worker {
+        sd_event *event;
+        WorkerState state;
+        Settings settings;
+        Pool *pool;
+        KindSet *kinds;
+        const char **kind_names; /* of Exec kinds, NULL-terminated */
+        char *host, *name, *boot_id;
+        const char *run_directory; /* of the kinds' sockets */
+        BlobStore *blobs;
+        Store *store;
+        int64_t instance;
+        int64_t schema_version;
+
+        Slot *slots;
+        unsigned n_slots;
+        Run *runs;
+        unsigned n_runs, n_queued, n_ended;
+        bool sending_ends; /* one batch at a time */
+        bool retry_ends; /* a batch did not get through: again with the next tick */
+
+        LaneTable lanes;
+        char **paused; /* names of paused queues, NULL-terminated */
+        bool claiming; /* a claim or a search for lanes is under way */
+        struct Claim *claim; /* worker-claim.c: the one under way */
+        struct Batch *batch; /* worker-end.c: the one under way */
+        usec_t searched_usec; /* when no new lane was found */
+        usec_t poll_usec; /* the pause before the next look, growing while there is nothing */
+        sd_event_source *poll_timer;
+        sd_event_source *end_defer; /* sends what has ended in this iteration */
+        sd_event_source *keep_defer; /* keeps output files step by step */
+
+        sd_event_source *beat_timer, *due_timer, *reap_timer, *tick_timer, *drain_timer,
+                *schema_timer;
+        StandStill *still; /* heartbeat counters as the reaper last saw them move */
+        unsigned n_still;
+        usec_t promoted_all_usec; /* when due jobs were last looked for from the beginning of time
+                                   */
+        unsigned n_reaps;
+        Reaper reaper;
+        sd_bus *bus; /* to stop units whose launcher does not answer; NULL until it is needed */
+
+        usec_t last_beat_usec, last_claim_usec; /* CLOCK_MONOTONIC of their last answers */
+        usec_t started_usec, noted_usec;
+        usec_t drain_until_usec, drain_grace_usec;
+        bool connected, told_away, told_schema;
+        uint64_t n_done, n_failed;
+        char status[256];
+        uint64_t watchdog_usec; /* 0: none */
+        unsigned n_stop_signals;
+};

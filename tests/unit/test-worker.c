@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "lane-table.h"
+#include "test.h"
+#include "verdict.h"
+
+/* ---- lanes
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+static void add(LaneTable *t, int64_t lane, int64_t priority, const char *queue, bool wanted)
+{
+        const StoreLane l = { lane, queue, "k", "t", priority };
+
+        assert_int_equal(lane_table_add(t, &l, wanted), 1);
+        assert_int_equal(lane_table_add(t, &l, wanted), 0);
+}
+
+static void test_lanes_by_priority_and_in_turn(void **state)
+{
+        _cleanup_(lane_table_done) LaneTable t = {};
+        StoreCursor c[4];
+        bool first[40] = {};
+
+        add(&t, 30, 5, "q", true);
+        add(&t, 10, 5, "q", true);
+        add(&t, 20, 9, "q", true);
+        add(&t, -7, 5, "q", false); /* not ours */
+        for (int i = 0; i < 4; i++) {
+                assert_int_equal(lane_table_pick(&t, NULL, c, 4), 3);
+                assert_int_equal(c[0].lane, 20);
+                first[c[1].lane] = true;
+        }
+        assert_true(first[10] && first[30]);
+        assert_int_equal(lane_table_pick(&t, NULL, c, 2), 2);
+}
+
+static void test_lanes_paused_and_empty(void **state)
+{
+        _cleanup_(lane_table_done) LaneTable t = {};
+        const char *const paused[] = { "p", NULL };
+        StoreClaimedJob job = { .lane = 1, .seq = 40 };
+        StoreCursor c[4];
+
+        add(&t, 1, 5, "q", true);
+        add(&t, 2, 5, "p", true);
+        assert_int_equal(lane_table_pick(&t, paused, c, 4), 1);
+        assert_int_equal(c[0].lane, 1);
+        assert_int_equal(c[0].cursor, 0);
+
+        lane_table_claimed(
+                &t, c, 1, &job, 1, false); /* as many as were asked for: there may be more */
+        assert_int_equal(lane_table_pick(&t, paused, c, 4), 1);
+        assert_int_equal(c[0].cursor, 40);
+        lane_table_claimed(&t, c, 1, NULL, 0, true);
+        assert_int_equal(lane_table_pick(&t, paused, c, 4), 0);
+
+        /* Within a second the cursor stays; then it goes back, for late commits. */
+        t.reset_usec = 10 * USEC_PER_SEC;
+        lane_table_begin_round(&t, 10 * USEC_PER_SEC + LANE_RESET_USEC / 2);
+        assert_int_equal(lane_table_pick(&t, paused, c, 4), 1);
+        assert_int_equal(c[0].cursor, 40);
+        lane_table_begin_round(&t, 10 * USEC_PER_SEC + LANE_RESET_USEC);
+        assert_int_equal(lane_table_pick(&t, paused, c, 4), 1);
+        assert_int_equal(c[0].cursor, 0);
+}
+
+/* ---- verdicts
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static char *start[] = { (char *) "/bin/handler", NULL };
+static const Kind kind = {
+        .name = (char *) "k",
+        .retry = { USEC_PER_SEC, 60 * USEC_PER_SEC },
+        .timeout_usec = 5 * USEC_PER_SEC,
+        .exec.start = start,
+};
+
+static Verdict verdict(RunFrame *end, const char *result, int64_t attempt)
+{
+        const VerdictInput in = { .kind = &kind,
+                .end = end,
+                .result = result,
+                .attempt = attempt,
+                .max_attempts = 3,
+                .max_interruptions = 3,
+                .interruptions = attempt };
+        Verdict v;
+
+        if (!end->end.log)
+                end->end.log = "";
+        assert_int_equal(verdict_of_run(&in, &v), 0);
+        return v;
+}
+
+static void test_exit_statuses(void **state)
+{
+        static const struct {
+                int exit;
+                int64_t attempt;
+                const char *state, *code;
+        } cases[] = {
+                { 0, 0, "succeeded", "" },
+                { 1, 0, "scheduled", "EXIT_1" },
+                { 1, 2, "failed", "EXIT_1" },
+                { 64, 0, "failed", "EXIT_64" },
+                { 65, 0, "failed", "EXIT_65" },
+                { 66, 0, "failed", "EXIT_66" },
+                { 75, 1, "scheduled", "EXIT_75" },
+                { 255, 0, "scheduled", "EXIT_255" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                RunFrame end = {
+                        .type = RUN_FRAME_END,
+                        .end = { .cause = RUN_EXIT, .exit = cases[i].exit, .result = RUN_RESULT_OK }
+                };
+                Verdict v = verdict(&end, "1", cases[i].attempt);
+
+                assert_string_equal(v.state, cases[i].state);
+                assert_string_equal(v.error_code, cases[i].code);
+                assert_int_equal(v.counts, STORE_COUNTS_ATTEMPT);
+                assert_true(v.delay_usec >= USEC_PER_SEC || !streq(v.state, "scheduled"));
+        }
+}
+
+static void test_stopped_runs(void **state)
+{
+        RunFrame end = { .type = RUN_FRAME_END,
+                .end = { .cause = RUN_CANCELLED, .exit = -1, .signal = 15 } };
+        Verdict v = verdict(&end, NULL, 0);
+
+        assert_string_equal(v.state, "cancelled");
+        assert_int_equal(v.counts, STORE_COUNTS_NEITHER);
+        end.end.cause = RUN_DRAINED;
+        v = verdict(&end, NULL, 0);
+        assert_string_equal(v.state, "ready");
+
+        /* After TERM, 0 counts only with a complete result. */
+        end.end.exit = 0;
+        v = verdict(&end, NULL, 0);
+        assert_string_equal(v.state, "ready");
+        end.end.result = RUN_RESULT_OK;
+        v = verdict(&end, "1", 0);
+        assert_string_equal(v.state, "succeeded");
+}
+
+static void test_interruptions(void **state)
+{
+        RunFrame end = { .type = RUN_FRAME_END,
+                .end = { .cause = RUN_OOM_KILL, .exit = -1, .signal = 9 } };
+        Verdict v = verdict(&end, NULL, 1);
+
+        assert_string_equal(v.state, "ready");
+        assert_int_equal(v.counts, STORE_COUNTS_INTERRUPTION);
+        v = verdict(&end, NULL, 2);
+        assert_string_equal(v.state, "failed");
+        assert_string_equal(v.error_code, "INTERRUPTED_TOO_OFTEN");
+}
+
+static void test_directives(void **state)
+{
+        static const struct {
+                const char *result, *state, *code;
+                int exit;
+        } cases[] = {
+                { "{\"$reeve\":{\"spawn\":[{\"kind\":\"a\"}]}}", "waiting", "", 0 },
+                { "{\"$reeve\":{\"spawn\":{}}}", "failed", "BAD_CHILDREN", 0 },
+                { "{\"$reeve\":{\"spawn\":[]}}", "waiting", "", 0 },
+                { "{\"x\":\"\\\"$reeve\\\"\"}", "succeeded", "", 0 },
+                { "[\"$reeve\"]", "succeeded", "", 0 },
+                { "{\"$reeve\":{\"error\":{\"code\":\"A\",\"retry\":false}}}", "failed", "A", 1 },
+                { "{\"$reeve\":{\"error\":{\"code\":\"A\",\"retry\":true}}}", "scheduled", "A",
+                        65 },
+                { "{\"$reeve\":{\"error\":{}}}", "scheduled", "HANDLER_ERROR", 1 },
+                { "{\"$reeve\":{\"error\":{\"code\":7}}}", "failed", "BAD_DIRECTIVE", 1 },
+                { "{\"$reeve\":{\"error\":{\"code\":\"A\",\"retry_after\":20}}}", "scheduled", "A",
+                        1 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                RunFrame end = {
+                        .type = RUN_FRAME_END,
+                        .end = { .cause = RUN_EXIT, .exit = cases[i].exit, .result = RUN_RESULT_OK }
+                };
+                Verdict v = verdict(&end, cases[i].result, 0);
+
+                assert_string_equal(v.state, cases[i].state);
+                assert_string_equal(v.error_code, cases[i].code);
+                assert_true(streq(v.state, "waiting") == (v.children != NULL));
+                if (strstr(cases[i].result, "retry_after"))
+                        assert_true(v.delay_usec >= 20 * USEC_PER_SEC);
+                free(v.children);
+        }
+}
+
+static void test_last_line_is_the_message(void **state)
+{
+        RunFrame end = { .type = RUN_FRAME_END,
+                .end = { .cause = RUN_EXIT, .exit = 1, .log = "one\ntwo\n\n \n" } };
+        Verdict v = verdict(&end, NULL, 0);
+
+        assert_string_equal(v.error_message, "two");
+        end.end.log = "";
+        v = verdict(&end, NULL, 0);
+        assert_string_equal(v.error_message, "");
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_lanes_by_priority_and_in_turn),
+                cmocka_unit_test(test_lanes_paused_and_empty),
+                cmocka_unit_test(test_exit_statuses),
+                cmocka_unit_test(test_stopped_runs),
+                cmocka_unit_test(test_interruptions),
+                cmocka_unit_test(test_directives),
+                cmocka_unit_test(test_last_line_is_the_message),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
