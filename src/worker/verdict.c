@@ -124,7 +124,7 @@ static int read_directive(const char *result, JsonDocument **ret_document, Direc
 
         if (!result || !strstr(result, "\"$reeve\""))
                 return 0;
-        r = json_parse(result, strlen(result), REEVE_JSON_DEPTH_MAX, &document, &e);
+        r = json_parse(result, strlen(result), REEVE_RESULT_DEPTH_MAX, &document, &e);
         if (r == -ENOMEM)
                 return r;
         if (r < 0) {

@@ -124,7 +124,7 @@ static int read_result(const RunFrame *end, int fd, char **ret)
                 *ret = strbuf_steal(&b);
                 return *ret ? 0 : -ENOMEM;
         }
-        if (json_check(text, size, JSON_DEPTH_LIMIT, NULL) < 0)
+        if (json_check(text, size, REEVE_RESULT_DEPTH_MAX, NULL) < 0)
                 return -EBADMSG;
         *ret = TAKE_PTR(text);
         return 0;

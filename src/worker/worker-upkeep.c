@@ -16,6 +16,8 @@
 #define DEADLINES_BACK_USEC (10 * USEC_PER_MIN)
 #define DEADLINES_ALL_USEC  USEC_PER_DAY
 #define REAPS_PER_HOUR      720U /* of REAP_USEC */
+#define OWN_RUNS_USEC       (5 * USEC_PER_MIN)
+#define OWN_RUNS_REAPS      120U /* without a loss: every 10 minutes */
 
 static int arm(sd_event_source *s, usec_t in_usec)
 {
@@ -227,6 +229,16 @@ static void on_instances(int error, const StoreBeat *beats, unsigned n, void *us
         w->n_still = n;
 }
 
+/* A claim of a connection that was lost may be committed late (its backend stood still): nobody
+ * would run it while this instance lives. So its leases are looked through again for a while after
+ * a loss. */
+static bool own_runs_are_due(const Worker *w)
+{
+        usec_t since = now_usec(CLOCK_MONOTONIC) - w->lost_usec;
+
+        return (w->lost_usec > 0 && since < OWN_RUNS_USEC) || w->n_reaps % OWN_RUNS_REAPS == 0;
+}
+
 static int on_reap(sd_event_source *s, uint64_t usec, void *userdata)
 {
         Worker *w = userdata;
@@ -238,6 +250,8 @@ static int on_reap(sd_event_source *s, uint64_t usec, void *userdata)
                 (void) store_expire_deadlines(w->store,
                         all ? DEADLINES_ALL_USEC : DEADLINES_BACK_USEC, DUE_BATCH, NULL, NULL,
                         NULL);
+                if (own_runs_are_due(w))
+                        worker_check_own_runs(w);
                 if (all)
                         (void) store_ensure_partitions(w->store, worker_on_count, w, NULL);
                 w->n_reaps++;

@@ -267,6 +267,8 @@ static void on_store_state(bool connected, const char *text, void *userdata)
                         log_warning("The database is away: %s", text);
         } else if (!connected && !w->told_away)
                 log_warning("No database yet: %s", text);
+        if (w->connected && !connected)
+                w->lost_usec = now_usec(CLOCK_MONOTONIC);
         w->told_away = !connected;
         w->connected = connected;
         if (connected && w->instance == 0 && w->state == WORKER_WAITING)

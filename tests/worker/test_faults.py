@@ -211,6 +211,22 @@ def test_backends_killed_again_and_again(world):
     world.check_invariant()
 
 
+def test_a_claim_that_was_committed_after_its_connection_was_lost(world):
+    world.sh("echo", "cat")
+    world.start()
+    assert world.run("echo", 1)["result"] == 1
+    world.db.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'reeve_worker'")
+    # As the lost connection's backend would have done it, late: a lease that the worker never heard of.
+    id = world.db.value("""with j as (select id from reeve.enqueue_batch('[{"kind": "echo", "payload": 2, "run_at": "2100-01-01T00:00:00Z"}]')
+        as e (n, id, outcome, state, detail)) select id from j""")
+    world.db.sql("""with s as (delete from reeve.scheduled where job = %s returning *)
+        insert into reeve.lease (job, instance, lane, attempt, interruptions, flags)
+        select job, (select max(id) from reeve.instance), lane, attempt, interruptions, flags from s""", id)
+    job = world.wait(id)
+    assert job["state"] == "succeeded" and job["result"] == 2 and job["interruptions"] == 0
+    assert world.history(id)[0]["cause"] == "claim-lost"
+
+
 def test_database_away_at_start_and_for_a_while(world):
     world.sh("echo", "cat")
     world.db.server.stop()
