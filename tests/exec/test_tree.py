@@ -258,7 +258,9 @@ def test_private_tmp_is_emptied(sh, tmp_path):
     private, shared = tmp_path / "systemd-private-1-x.service-y/tmp", tmp_path / "shared"
     private.mkdir(parents=True)
     shared.mkdir()
-    mounts = f'mount --bind {shared} /var/tmp && mount --bind {private} /tmp && exec "$@"'
+    # The checkout may itself be below /tmp: the program is copied to where the mounts do not hide it.
+    mounts = (f'mount -t tmpfs tmpfs /mnt && cp "$1" /mnt/reeve-exec && shift && mount --bind {shared} /var/tmp && '
+              f'mount --bind {private} /tmp && exec /mnt/reeve-exec "$@"')
     launcher = sh("ls /tmp /var/tmp; mkdir -p /tmp/a/b; : >/tmp/a/b/c; : >/tmp/.hidden; : >/var/tmp/kept",
                   max_runs=0, output="text", env={"TMPDIR": "/tmp"}, wrap=("unshare", "-m", "/bin/sh", "-c", mounts, "sh"))
     launcher.run()
