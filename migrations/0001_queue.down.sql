@@ -4,6 +4,7 @@ drop function reeve.cancel(uuid);
 drop function reeve.enqueue(text, jsonb, jsonb);
 drop function reeve.spawn_children(bigint, uuid, jsonb, text);
 drop function reeve.expire_deadlines(interval, integer);
+drop function reeve.retry_job(uuid, text, text, text, text, uuid);
 drop function reeve.cancel_job(uuid, text, text);
 drop function reeve.end_idle_job(uuid, text, text, text, text);
 drop function reeve.job_state(uuid);

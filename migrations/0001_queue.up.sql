@@ -78,6 +78,10 @@ create table reeve.job (
 
 create index job_parent on reeve.job (parent) where parent is not null;
 create index job_deadline on reeve.job (deadline) where deadline is not null;
+-- Lists by one filter each; ids are by time, so new entries go to the right edge of their part.
+create index job_tenant on reeve.job (tenant, id);
+create index job_kind on reeve.job (kind, id);
+create index job_queue on reeve.job (queue, id);
 
 create table reeve.job_default partition of reeve.job default;
 
@@ -203,6 +207,8 @@ create table reeve.done (
         reason text,
         primary key (job)
 ) partition by range (job);
+
+create index done_state on reeve.done (state, job);
 
 create table reeve.done_default partition of reeve.done default;
 
@@ -578,6 +584,46 @@ begin
         raise exception 'job % moves too fast to be cancelled', id using errcode = '40001';
 end $$;
 
+-- Makes a new job of one that has ended; the old one stays. A tenant or a subject that is not null must be the job's.
+-- Its deadline is left out, for it has most likely passed. Outcome: created, exists (another job holds its unique key),
+-- live (it has not ended), not-found, refused (detail says why). Asked again with the id of the job it made: created.
+create function reeve.retry_job(id uuid, tenant text, subject text, actor text, reason text default null,
+        new_id uuid default reeve.uuidv7())
+returns table (outcome text, job uuid, detail text)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+        old record;
+begin
+        select j.* into old from reeve.job j
+        where j.id = retry_job.id and j.tenant = coalesce(retry_job.tenant, j.tenant)
+                and (retry_job.subject is null or j.subject = retry_job.subject);
+        if not found then
+                return query select 'not-found', null::uuid, null::text;
+                return;
+        end if;
+        if exists (select from reeve.job j where j.id = new_id and j.retry_of = retry_job.id) then
+                return query select 'created', new_id, null::text;
+                return;
+        end if;
+        if not exists (select from reeve.done d where d.job = retry_job.id) then
+                return query select 'live', null::uuid, null::text;
+                return;
+        end if;
+        select case e.outcome when 'created' then e.outcome when 'exists' then e.outcome else 'refused' end, e.job, e.detail
+        into outcome, job, detail
+        from reeve.enqueue_batch(jsonb_build_array(jsonb_build_object('id', new_id, 'kind', old.kind, 'payload', old.payload,
+                'payload_blob', old.payload_blob, 'inputs', old.inputs, 'queue', old.queue, 'priority', old.priority,
+                'tenant', old.tenant, 'subject', old.subject, 'max_attempts', old.max_attempts,
+                'timeout_usec', old.timeout_usec, 'unique_key', old.unique_key, 'retry_of', old.id,
+                'created_by', actor))) e;
+        if outcome = 'created' then
+                insert into reeve.history (job, event, actor, reason, detail)
+                values (retry_job.id, 'retry', actor, reason, jsonb_build_object('job', new_id));
+        end if;
+        return next;
+end $$;
+
 -- Fails idle jobs whose deadline passed within the given time back. Returns how many.
 create function reeve.expire_deadlines(back interval, most integer) returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -722,7 +768,7 @@ return reeve.cancel_job(id, 'sql:' || session_user);
 -- A job as JSON: id, kind, queue, priority, tenant, subject, state, created_at, attempt, progress, result, error, ...
 -- Null if there is no such job.
 create function reeve.job_status(id uuid) returns jsonb
-language sql stable security definer set search_path = pg_catalog, pg_temp
+language sql stable security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC'
 begin atomic
         select jsonb_strip_nulls(jsonb_build_object(
                 'id', j.id, 'kind', j.kind, 'queue', j.queue, 'priority', j.priority, 'tenant', j.tenant,
@@ -758,6 +804,7 @@ grant usage on schema reeve to reeve_api, reeve_worker, reeve_submit;
 
 grant execute on function reeve.enqueue(text, jsonb, jsonb), reeve.cancel(uuid), reeve.job_status(uuid)
         to reeve_submit, reeve_api, reeve_worker;
+grant execute on function reeve.retry_job(uuid, text, text, text, text, uuid) to reeve_api;
 grant execute on function reeve.enqueue_batch(jsonb), reeve.cancel_job(uuid, text, text), reeve.job_state(uuid),
         reeve.uuidv7(timestamptz), reeve.uuid_floor(timestamptz), reeve.lane(text, text, text, smallint),
         reeve.children_ended(uuid[]), reeve.ensure_partitions(timestamptz), reeve.expire_deadlines(interval, integer),

@@ -21,6 +21,7 @@ alter role reeve_worker set enable_seqscan = off;
 alter role reeve_worker set jit = off;
 alter role reeve_api set enable_seqscan = off;
 alter role reeve_api set jit = off;
+alter role reeve_api set timezone = 'UTC'; -- the times in its answers
 alter role reeve_owner set jit = off;
 alter role reeve_worker set idle_in_transaction_session_timeout = '60s';
 alter role reeve_api set idle_in_transaction_session_timeout = '60s';
