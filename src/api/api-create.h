@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "api-private.h"
+#include "http-field.h"
+#include "multipart.h"
+#include "sha256.h"
+
+/* What the files that create jobs share: api-parse.c (a job's object), api-upload.c (files),
+ * api-create.c (the answer). */
+
+#define CREATE_KEY_MAX    512U /* bytes of an Idempotency-Key and of a unique_key */
+#define CREATE_FILES_MAX  64U /* files of one form */
+#define CREATE_FIELD_MAX  (1024UL * 1024) /* bytes of a form's part "job" */
+#define CREATE_ERRORS_MAX 100U /* of a bulk request that are told */
+
+typedef struct CreateBlob {
+        char tenant[REEVE_NAME_MAX + 1];
+        char digest[BLOB_DIGEST_MAX];
+        uint64_t size;
+} CreateBlob;
+
+typedef struct CreateError {
+        unsigned index;
+        char *detail;
+} CreateError;
+
+typedef struct CreateFile {
+        char *name;
+        char *type; /* or NULL */
+        BlobWriter *writer;
+        char digest[BLOB_DIGEST_MAX];
+        uint64_t size;
+} CreateFile;
+
+/* A request that creates jobs. */
+typedef struct Create {
+        Call *call;
+        EnqueueOrder *order;
+        bool bulk;
+        char *key; /* Idempotency-Key or NULL */
+        char hash[SHA256_HEX_MAX];
+        CreateBlob *blobs; /* to be noted before the jobs are made */
+        unsigned n_blobs;
+        CreateError errors[CREATE_ERRORS_MAX];
+        unsigned n_errors;
+        unsigned n_read; /* jobs of the request so far: the index of the next */
+        /* uploads */
+        Multipart *form;
+        StrBuf job; /* the part "job" */
+        bool job_seen, in_job, skipping;
+        char tenant[REEVE_NAME_MAX + 1]; /* the files' */
+        CreateFile *files;
+        unsigned n_files;
+} Create;
+
+/* Makes it the call's data. NULL: the call was answered. */
+Create *create_new(Call *c);
+
+/* Adds the job that v describes, or notes what is wrong with it. Returns 0 or -errno. */
+int create_add_job(Create *k, const JsonValue *v);
+int create_note_error(Create *k, const char *format, ...) _printf_(2, 3);
+/* The tenant that a job's object names, or the caller's; NULL if that is not a string. */
+const char *create_tenant_of(const Call *c, const JsonValue *v);
+
+/* Jobs from a text: one object, an array, or lines. Answers if it is not JSON: false. */
+bool create_read_text(Create *k, const char *data, size_t size, bool lines);
+/* Everything was read: enqueue, and answer. */
+void create_go_on(Create *k);
+
+/* The body is a form, or one file. */
+void create_upload_form(Create *k);
+void create_upload_file(Create *k);

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <systemd/sd-daemon.h>
+
+#include "api-private.h"
+#include "log.h"
+
+/* Health is the truth: the watchdog is fed only by work that got through.
+ *
+ * connected      the last answer is not older than a ping's interval and the statement deadline
+ * not connected  attempts to connect end, either way, on schedule */
+
+#define TICK_USEC      (250 * USEC_PER_MSEC)
+#define PING_USEC      (2 * USEC_PER_SEC)
+#define STATEMENT_USEC (15 * USEC_PER_SEC) /* as in loop/pq-loop.c */
+#define ATTEMPT_USEC   (8 * USEC_PER_SEC) /* 5 s for the attempt, 2 s pause */
+
+static bool is_healthy(const Api *a, usec_t now)
+{
+        usec_t answer = store_last_answer_usec(a->store);
+        usec_t attempt = store_last_attempt_usec(a->store);
+
+        if (attempt < a->started_usec)
+                attempt = a->started_usec;
+        if (answer < attempt)
+                answer = attempt;
+        if (!store_is_connected(a->store))
+                return now - attempt <= ATTEMPT_USEC;
+        return now - answer <= PING_USEC + STATEMENT_USEC;
+}
+
+bool api_is_available(const Api *a, char *detail, size_t size)
+{
+        if (a->stopping)
+                (void) snprintf(detail, size, "The service is being stopped or restarted.");
+        else if (!store_is_connected(a->store))
+                (void) snprintf(detail, size, "The database is away. Try again.");
+        else if (store_oldest_age_usec(a->store) > STALL_USEC)
+                (void) snprintf(detail, size, "The database does not answer. Try again.");
+        else if (a->schema_version < SCHEMA_NEEDED)
+                (void) snprintf(detail, size,
+                        "The database's schema has version %lld, %d is needed: reeve-migrate "
+                        "brings it there.",
+                        (long long) a->schema_version, SCHEMA_NEEDED);
+        else
+                return true;
+        return false;
+}
+
+void api_update_status(Api *a)
+{
+        char status[sizeof(a->status)];
+        char detail[256];
+        HttpLoopStats http = {};
+        EnqueuerStats enqueued = {};
+
+        if (!a->server)
+                return;
+        http_loop_get_stats(http_server_get_loop(a->server), &http);
+        enqueuer_get_stats(a->enqueuer, &enqueued);
+        if (a->stopping)
+                (void) snprintf(status, sizeof(status), "stopping: %u connections are left",
+                        http.connections);
+        else if (!store_is_connected(a->store))
+                (void) snprintf(status, sizeof(status), "degraded: no database (%.200s)",
+                        store_last_error(a->store));
+        else if (!api_is_available(a, detail, sizeof(detail)))
+                (void) snprintf(status, sizeof(status), "degraded: %.250s", detail);
+        else
+                (void) snprintf(status, sizeof(status),
+                        "serving: %u connections, %llu requests, %llu jobs created",
+                        http.connections, (unsigned long long) http.requests,
+                        (unsigned long long) enqueued.n_created);
+        if (streq(status, a->status))
+                return;
+        memcpy(a->status, status, sizeof(status));
+        (void) sd_notifyf(false, "STATUS=%s", status);
+}
+
+static void on_pong(int error, int64_t version, void *userdata)
+{
+        Api *a = userdata;
+
+        if (error < 0 && error != -EIO)
+                return;
+        if (error < 0)
+                version = 0; /* no schema yet */
+        if (version < SCHEMA_NEEDED && !a->told_schema) {
+                log_notice("The database has schema version %lld, %d is needed: waiting for "
+                           "reeve-migrate.",
+                        (long long) version, SCHEMA_NEEDED);
+                a->told_schema = true;
+        }
+        a->schema_version = version;
+        api_update_status(a);
+}
+
+static void ping(Api *a, usec_t now)
+{
+        bool due = now - a->pinged_usec >= PING_USEC || a->pinged_usec == 0;
+
+        if (!store_is_connected(a->store) || !due || store_n_pending(a->store) > 0)
+                return; /* what is pending tells as well */
+        if (store_get_schema_version(a->store, on_pong, a, NULL) >= 0)
+                a->pinged_usec = now;
+}
+
+static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        Api *a = userdata;
+        usec_t now = now_usec(CLOCK_MONOTONIC);
+        int r;
+
+        ping(a, now);
+        api_update_status(a);
+        if (a->watchdog_usec > 0 && is_healthy(a, now))
+                (void) sd_notify(false, "WATCHDOG=1");
+        r = sd_event_source_set_time_relative(
+                s, a->schema_version == 0 ? TICK_USEC / 5 : TICK_USEC);
+        return r < 0 ? r : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+int api_start_health(Api *a)
+{
+        int r;
+
+        r = sd_watchdog_enabled(false, &a->watchdog_usec);
+        if (r >= 0)
+                r = sd_event_add_time_relative(a->event, &a->tick, CLOCK_MONOTONIC, TICK_USEC / 5,
+                        USEC_PER_MSEC, on_tick, a);
+        if (r < 0)
+                return log_error_errno(r, "Failed to start the watch over health: %m");
+        return sd_event_source_set_description(a->tick, "tick");
+}
+
+/* ---- GET /health ---- */
+
+void handle_health(HttpRequest *r, void *userdata)
+{
+        Call *c = userdata;
+        Api *a = c->api;
+        char detail[256] = "";
+        bool well = api_is_available(a, detail, sizeof(detail));
+        _cleanup_(strbuf_done) StrBuf b = {};
+        _cleanup_(http_response_freep) HttpResponse *response = NULL;
+        JsonWriter w = json_writer(&b);
+
+        json_open_object(&w, NULL);
+        json_put_string(&w, "status", well ? "ok" : a->stopping ? "stopping" : "degraded");
+        if (!well)
+                json_put_string(&w, "detail", detail);
+        json_put_string(&w, "version", REEVE_VERSION);
+        json_open_object(&w, "checks");
+        json_put_string(&w, "database",
+                !store_is_connected(a->store)                          ? "away"
+                        : store_oldest_age_usec(a->store) > STALL_USEC ? "stuck"
+                                                                       : "ok");
+        json_put_string(
+                &w, "schema", a->schema_version >= SCHEMA_NEEDED ? "ok" : "too old or not known");
+        json_put_string(&w, "blobs",
+                a->blobs && blob_store_check_writable(a->blobs) >= 0 ? "ok" : "not writable");
+        json_close(&w);
+        json_close(&w);
+        response = http_response_new(well ? 200 : 503);
+        if (json_writer_end(&w) < 0 || !response ||
+                http_response_take_body(response, "application/json", &b) < 0 ||
+                http_response_add(response, "Cache-Control", "no-store") < 0 ||
+                (!well && http_response_add(response, "Retry-After", "2") < 0))
+                response = http_response_free(response);
+        call_reply(c, TAKE_PTR(response), well ? 200 : 503);
+}
+
+/* ---- GET /api/stats, GET /metrics ---- */
+
+static void on_stats(int error, const StoreStats *s, void *userdata)
+{
+        _cleanup_(strbuf_done) StrBuf b = {};
+        JsonWriter w = json_writer(&b);
+        Call *c = userdata;
+
+        c->pending = NULL;
+        if (call_failed(c, error))
+                return;
+        json_open_object(&w, NULL);
+        json_open_object(&w, "jobs");
+        json_put_int(&w, "ready", s->n_ready);
+        json_put_int(&w, "scheduled", s->n_scheduled);
+        json_put_int(&w, "blocked", s->n_blocked);
+        json_put_int(&w, "waiting", s->n_waiting);
+        json_put_int(&w, "running", s->n_running);
+        json_close(&w);
+        json_put_int(&w, "counted_to", 10000);
+        json_open_object(&w, "workers");
+        json_put_int(&w, "living", s->n_workers);
+        json_put_int(&w, "slots", s->n_slots);
+        json_put_int(&w, "busy", s->n_busy);
+        json_close(&w);
+        json_put_int(&w, "schema_version", s->schema_version);
+        json_close(&w);
+        if (call_failed(c, json_writer_end(&w)))
+                return;
+        call_json_buf(c, 200, &b, NULL);
+}
+
+void handle_stats(HttpRequest *r, void *userdata)
+{
+        Call *c = userdata;
+
+        (void) call_failed(c, store_get_stats(c->api->store, on_stats, c, &c->pending));
+}
+
+static void put_metric(StrBuf *b, const char *name, const char *type, const char *help)
+{
+        strbuf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void put_routes(StrBuf *b, const Api *a)
+{
+        put_metric(b, "reeve_http_requests_total", "counter",
+                "Requests answered, by route and status.");
+        for (unsigned i = 0; i < a->n_routes; i++)
+                for (unsigned k = 0; k < CALL_CODES && a->counts[i].codes[k] > 0; k++)
+                        strbuf_printf(b,
+                                "reeve_http_requests_total{route=\"%s %s\",code=\"%u\"} %llu\n",
+                                http_method_to_string(a->routes[i].method), a->routes[i].pattern,
+                                a->counts[i].codes[k], (unsigned long long) a->counts[i].n[k]);
+        put_metric(b, "reeve_http_request_duration_seconds", "summary",
+                "Time from the end of a request's head to its answer.");
+        for (unsigned i = 0; i < a->n_routes; i++)
+                if (a->counts[i].n_all > 0) {
+                        const char *method = http_method_to_string(a->routes[i].method);
+
+                        strbuf_printf(b,
+                                "reeve_http_request_duration_seconds_sum{route=\"%s %s\"} %.6f\n"
+                                "reeve_http_request_duration_seconds_count{route=\"%s %s\"} %llu\n",
+                                method, a->routes[i].pattern, (double) a->counts[i].usec / 1e6,
+                                method, a->routes[i].pattern,
+                                (unsigned long long) a->counts[i].n_all);
+                }
+}
+
+static void put_database(StrBuf *b, const StoreStats *s)
+{
+        put_metric(b, "reeve_jobs", "gauge", "Jobs by live state, counted to 10000 at most.");
+        strbuf_printf(b,
+                "reeve_jobs{state=\"ready\"} %lld\nreeve_jobs{state=\"scheduled\"} %lld\n"
+                "reeve_jobs{state=\"blocked\"} %lld\nreeve_jobs{state=\"waiting\"} %lld\n"
+                "reeve_jobs{state=\"running\"} %lld\n",
+                (long long) s->n_ready, (long long) s->n_scheduled, (long long) s->n_blocked,
+                (long long) s->n_waiting, (long long) s->n_running);
+        put_metric(b, "reeve_workers", "gauge", "Living worker instances.");
+        strbuf_printf(b, "reeve_workers %lld\n", (long long) s->n_workers);
+        put_metric(b, "reeve_worker_slots", "gauge", "Slots of living workers.");
+        strbuf_printf(b,
+                "reeve_worker_slots{state=\"busy\"} %lld\nreeve_worker_slots{state=\"free\"} "
+                "%lld\n",
+                (long long) s->n_busy, (long long) (s->n_slots - s->n_busy));
+        put_metric(b, "reeve_schema_version", "gauge", "Version of the database's schema.");
+        strbuf_printf(b, "reeve_schema_version %lld\n", (long long) s->schema_version);
+}
+
+static void reply_metrics(Call *c, const StoreStats *s)
+{
+        _cleanup_(strbuf_done) StrBuf b = {};
+        _cleanup_(http_response_freep) HttpResponse *response = http_response_new(200);
+        Api *a = c->api;
+        HttpLoopStats http;
+        EnqueuerStats e;
+
+        http_loop_get_stats(http_server_get_loop(a->server), &http);
+        enqueuer_get_stats(a->enqueuer, &e);
+        put_metric(&b, "reeve_build_info", "gauge", "The program.");
+        strbuf_printf(
+                &b, "reeve_build_info{program=\"reeve-api\",version=\"%s\"} 1\n", REEVE_VERSION);
+        put_metric(&b, "reeve_up", "gauge", "Whether the database can be asked.");
+        strbuf_printf(&b, "reeve_up %d\n", s != NULL);
+        put_metric(&b, "reeve_http_connections", "gauge", "Open connections.");
+        strbuf_printf(&b, "reeve_http_connections %u\n", http.connections);
+        put_metric(&b, "reeve_jobs_enqueued_total", "counter", "Jobs created by this process.");
+        strbuf_printf(&b, "reeve_jobs_enqueued_total %llu\n", (unsigned long long) e.n_created);
+        put_metric(&b, "reeve_enqueue_statements_total", "counter",
+                "Statements they took: the quotient is the size of a group commit.");
+        strbuf_printf(
+                &b, "reeve_enqueue_statements_total %llu\n", (unsigned long long) e.n_statements);
+        put_routes(&b, a);
+        if (s)
+                put_database(&b, s);
+        if (!response || http_response_take_body(response, "text/plain; version=0.0.4", &b) < 0)
+                response = http_response_free(response);
+        call_reply(c, TAKE_PTR(response), 200);
+}
+
+static void on_metrics(int error, const StoreStats *s, void *userdata)
+{
+        Call *c = userdata;
+
+        c->pending = NULL;
+        reply_metrics(c, s);
+}
+
+void handle_metrics(HttpRequest *r, void *userdata)
+{
+        Call *c = userdata;
+        char detail[256];
+
+        /* Without the database what this process knows is still told. */
+        if (!api_is_available(c->api, detail, sizeof(detail)) ||
+                store_get_stats(c->api->store, on_metrics, c, &c->pending) < 0)
+                reply_metrics(c, NULL);
+}

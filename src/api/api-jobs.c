@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+
+#include "api-private.h"
+#include "http-field.h"
+#include "job.h"
+#include "sha256.h"
+
+#define HISTORY_MAX 1000U
+
+static void not_found(Call *c)
+{
+        call_problem(c, PROBLEM_NOT_FOUND, "There is no job %s.", c->id);
+}
+
+/* ---- GET /api/jobs/{id} ---- */
+
+static void reply_job(Call *c, unsigned status, const char *body)
+{
+        _cleanup_(http_response_freep) HttpResponse *response = NULL;
+        char hash[SHA256_HEX_MAX];
+        char etag[32];
+        char location[64];
+
+        if (call_failed(c, sha256_hex(body, strlen(body), hash)))
+                return;
+        (void) snprintf(etag, sizeof(etag), "\"%.16s\"", hash);
+        (void) snprintf(location, sizeof(location), "/api/jobs/%s", c->id);
+        if (http_request_get_method(c->request) != HTTP_POST &&
+                http_etag_matches(http_request_get_header(c->request, "If-None-Match"), etag))
+                status = 304;
+        response = http_response_new(status);
+        if (!response || http_response_add(response, "ETag", etag) < 0 ||
+                http_response_add(response, "Cache-Control", "private, no-cache") < 0 ||
+                (status != 304 &&
+                        http_response_set_body(response, "application/json", body, strlen(body)) <
+                                0) ||
+                (http_request_get_method(c->request) == HTTP_POST &&
+                        http_response_add(response, "Location", location) < 0))
+                response = http_response_free(response);
+        call_reply(c, TAKE_PTR(response), status);
+}
+
+static bool is_visible(Call *c, int error, const char *const *row)
+{
+        c->pending = NULL;
+        if (call_failed(c, error))
+                return false;
+        if (!row || !caller_sees(&c->caller, row[STORE_JOB_TENANT], row[STORE_JOB_SUBJECT])) {
+                not_found(c);
+                return false;
+        }
+        return true;
+}
+
+static void on_job(int error, const char *const *row, void *userdata)
+{
+        Call *c = userdata;
+
+        if (is_visible(c, error, row))
+                reply_job(c, 200, row[STORE_JOB_BODY]);
+}
+
+static void on_created_job(int error, const char *const *row, void *userdata)
+{
+        Call *c = userdata;
+
+        if (is_visible(c, error, row))
+                reply_job(c, 202, row[STORE_JOB_BODY]);
+}
+
+void call_show_job(Call *c, unsigned status)
+{
+        (void) call_failed(c,
+                store_get_job(c->api->store, c->id, status == 202 ? on_created_job : on_job, c,
+                        &c->pending));
+}
+
+static void on_waited_job(int error, const char *const *row, void *userdata)
+{
+        Call *c = userdata;
+        usec_t usec = 0;
+
+        if (!is_visible(c, error, row))
+                return;
+        (void) parse_timespan(http_request_get_query(c->request, "wait"), &usec);
+        if (usec > WAIT_MAX_USEC)
+                usec = WAIT_MAX_USEC;
+        if (usec == 0 || c->api->stopping ||
+                job_state_is_terminal(job_state_from_string(row[STORE_JOB_STATE])))
+                reply_job(c, 200, row[STORE_JOB_BODY]);
+        else
+                (void) call_failed(c, waiters_add(c->api->waiters, c, usec));
+}
+
+void handle_get_job(HttpRequest *r, void *userdata)
+{
+        Call *c = userdata;
+        const char *wait = http_request_get_query(r, "wait");
+        usec_t usec;
+
+        if (!wait) {
+                call_show_job(c, 200);
+                return;
+        }
+        if (parse_timespan(wait, &usec) < 0)
+                call_problem(c, PROBLEM_BAD_QUERY, "wait: expected a time span such as 30s.");
+        else
+                (void) call_failed(
+                        c, store_get_job(c->api->store, c->id, on_waited_job, c, &c->pending));
+}
+
+/* ---- cancel and retry ---- */
+
+typedef void (*ActStart)(Call *c, const char *reason);
+
+/* Reads {"reason": "..."}, if there is a body. */
+static bool read_reason(
+        Call *c, const char *data, size_t size, JsonDocument **ret, const char **ret_reason)
+{
+        static const char *const known[] = { "reason", NULL };
+        JsonError e;
+        const char *reason = NULL;
+        int r;
+
+        if (size == 0) {
+                *ret_reason = http_request_get_query(c->request, "reason");
+                return true;
+        }
+        r = json_parse(data, size, REEVE_JSON_DEPTH_MAX, ret, &e);
+        if (r == -EBADMSG) {
+                call_problem(
+                        c, PROBLEM_BAD_JSON, "Line %u, column %u: %s.", e.line, e.column, e.text);
+                return false;
+        }
+        if (r >= 0)
+                r = json_value_check_fields(json_document_root(*ret), known, &e);
+        if (r >= 0)
+                r = json_get_string(json_document_root(*ret), "reason", &reason, &e);
+        if (r == -EINVAL) {
+                call_problem(c, PROBLEM_INVALID, "%s.", e.text);
+                return false;
+        }
+        if (call_failed(c, r < 0 ? r : 0))
+                return false;
+        if (reason && strlen(reason) > REEVE_REASON_MAX) {
+                call_problem(c, PROBLEM_INVALID, "reason: at most %u bytes.", REEVE_REASON_MAX);
+                return false;
+        }
+        *ret_reason = reason;
+        return true;
+}
+
+static StoreAct make_act(const Call *c, const char *reason)
+{
+        return (StoreAct){ .id = c->id,
+                .tenant = c->caller.tenant[0] ? c->caller.tenant : NULL,
+                .subject = c->caller.subject[0] ? c->caller.subject : NULL,
+                .actor = c->caller.actor,
+                .reason = reason };
+}
+
+static void on_cancelled(int error, const char *const *row, void *userdata)
+{
+        Call *c = userdata;
+        _cleanup_(strbuf_done) StrBuf b = {};
+        JsonWriter w = json_writer(&b);
+
+        c->pending = NULL;
+        if (call_failed(c, error < 0 ? error : row && row[0] ? 0 : -EPROTO))
+                return;
+        if (streq(row[0], "not-found")) {
+                not_found(c);
+                return;
+        }
+        if (streq(row[0], "finished")) {
+                call_problem(c, PROBLEM_CONFLICT, "Job %s has ended.", c->id);
+                return;
+        }
+        json_open_object(&w, NULL);
+        json_put_string(&w, "id", c->id);
+        json_put_string(&w, "outcome", row[0]);
+        json_close(&w);
+        if (!call_failed(c, json_writer_end(&w)))
+                call_json_buf(c, streq(row[0], "cancelled") ? 200 : 202, &b, NULL);
+}
+
+static void cancel_collected(HttpRequest *r, const char *data, size_t size, void *userdata)
+{
+        _cleanup_(json_document_freep) JsonDocument *d = NULL;
+        Call *c = userdata;
+        const char *reason = NULL;
+        StoreAct act;
+
+        if (!read_reason(c, data, size, &d, &reason))
+                return;
+        act = make_act(c, reason);
+        (void) call_failed(c, store_cancel_job(c->api->store, &act, on_cancelled, c, &c->pending));
+}
+
+void handle_cancel(HttpRequest *r, void *userdata)
+{
+        call_collect(userdata, 4096, cancel_collected);
+}
+
+static void on_retried(int error, const char *const *row, void *userdata)
+{
+        Call *c = userdata;
+        const char *outcome;
+
+        c->pending = NULL;
+        if (call_failed(c, error < 0 ? error : row && row[0] ? 0 : -EPROTO))
+                return;
+        outcome = row[STORE_RETRY_OUTCOME];
+        if (streq(outcome, "not-found")) {
+                not_found(c);
+        } else if (streq(outcome, "live")) {
+                call_problem(c, PROBLEM_CONFLICT, "Job %s has not ended.", c->id);
+        } else if (streq(outcome, "refused") || !row[STORE_RETRY_JOB]) {
+                call_problem(c, PROBLEM_CONFLICT, "It cannot be done again: %s.",
+                        row[STORE_RETRY_DETAIL] ? row[STORE_RETRY_DETAIL] : "refused");
+        } else {
+                (void) snprintf(c->id, sizeof(c->id), "%s", row[STORE_RETRY_JOB]);
+                call_show_job(c, streq(outcome, "created") ? 202 : 200);
+        }
+}
+
+static void retry_collected(HttpRequest *r, const char *data, size_t size, void *userdata)
+{
+        _cleanup_(json_document_freep) JsonDocument *d = NULL;
+        Call *c = userdata;
+        const char *reason = NULL;
+        char id[UUID_TEXT_SIZE];
+        StoreAct act;
+        Uuid uuid;
+
+        if (!read_reason(c, data, size, &d, &reason) ||
+                call_failed(c, uuid_new_v7(now_usec(CLOCK_REALTIME), &uuid)))
+                return;
+        act = make_act(c, reason);
+        act.new_id = uuid_format(&uuid, id);
+        (void) call_failed(c, store_retry_job(c->api->store, &act, on_retried, c, &c->pending));
+}
+
+void handle_retry(HttpRequest *r, void *userdata)
+{
+        call_collect(userdata, 4096, retry_collected);
+}
+
+/* ---- lists of a job, and of the fleet ---- */
+
+static void reply_list(Call *c, int error, const char *const *row, const char *name)
+{
+        _cleanup_(strbuf_done) StrBuf b = {};
+
+        c->pending = NULL;
+        if (call_failed(c, error < 0 ? error : row && row[0] ? 0 : -EPROTO))
+                return;
+        strbuf_printf(&b, "{\"%s\":%s}", name, row[0]);
+        call_json_buf(c, 200, &b, NULL);
+}
+
+static void on_history(int error, const char *const *row, void *userdata)
+{
+        reply_list(userdata, error, row, "history");
+}
+
+static void on_history_job(int error, const char *const *row, void *userdata)
+{
+        Call *c = userdata;
+
+        if (is_visible(c, error, row))
+                (void) call_failed(c,
+                        store_list_history(
+                                c->api->store, c->id, HISTORY_MAX, on_history, c, &c->pending));
+}
+
+void handle_history(HttpRequest *r, void *userdata)
+{
+        Call *c = userdata;
+
+        (void) call_failed(c, store_get_job(c->api->store, c->id, on_history_job, c, &c->pending));
+}
+
+static void on_queues(int error, const char *const *row, void *userdata)
+{
+        reply_list(userdata, error, row, "queues");
+}
+
+void handle_queues(HttpRequest *r, void *userdata)
+{
+        Call *c = userdata;
+
+        (void) call_failed(c, store_list_queues(c->api->store, on_queues, c, &c->pending));
+}
+
+static void on_workers(int error, const char *const *row, void *userdata)
+{
+        reply_list(userdata, error, row, "workers");
+}
+
+void handle_workers(HttpRequest *r, void *userdata)
+{
+        Call *c = userdata;
+
+        (void) call_failed(c, store_list_workers(c->api->store, on_workers, c, &c->pending));
+}
+
+static void on_kinds(int error, const char *const *row, void *userdata)
+{
+        reply_list(userdata, error, row, "kinds");
+}
+
+void handle_kinds(HttpRequest *r, void *userdata)
+{
+        Call *c = userdata;
+
+        (void) call_failed(c, store_list_kinds(c->api->store, on_kinds, c, &c->pending));
+}

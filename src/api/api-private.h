@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "api.h"
+#include "blob.h"
+#include "config-load.h"
+#include "enqueue.h"
+#include "http.h"
+#include "json-reader.h"
+#include "store-jobs.h"
+
+/* What the files of this folder share. call: a request that is being answered; caller: who asks. */
+
+#define SCHEMA_NEEDED 1
+#define STALL_USEC    (3 * USEC_PER_SEC) /* an answer that takes longer: the database is stuck */
+#define WAIT_MAX_USEC (60 * USEC_PER_SEC) /* ?wait= */
+#define CALL_CODES    8 /* different status codes of a route that are counted apart */
+typedef enum ApiRight {
+        API_PUBLIC,
+        API_READ,
+        API_SUBMIT,
+        API_METRICS,
+        API_ADMIN,
+        _API_RIGHT_MAX,
+} ApiRight;
+
+/* In HttpRoute.body_max of the table; replaced by what the configuration says. */
+typedef enum ApiBodyMax {
+        API_BODY_NONE,
+        API_BODY_SMALL, /* 64 KiB */
+        API_BODY_UPLOAD, /* UploadMax=, and some for the rest of a form */
+} ApiBodyMax;
+
+#define API_ACTOR_MAX 96
+
+typedef struct Caller {
+        unsigned rights; /* 1 << ApiRight */
+        char actor[API_ACTOR_MAX]; /* "uid:0", "key:NAME" */
+        char tenant[REEVE_NAME_MAX + 1]; /* "": every tenant's */
+        char subject[REEVE_SUBJECT_MAX + 1]; /* "": every subject's */
+} Caller;
+
+typedef struct Call Call;
+struct Call {
+        Api *api;
+        HttpRequest *request;
+        const HttpRoute *route;
+        Call *prev, *next;
+        Caller caller;
+        char id[UUID_TEXT_SIZE]; /* the {id} of the path, in lower case */
+        StoreRequest *pending; /* cancelled with the call */
+        void (*cleanup)(Call *c); /* frees data */
+        void *data;
+        usec_t started_usec;
+};
+
+typedef struct RouteCount {
+        unsigned codes[CALL_CODES];
+        uint64_t n[CALL_CODES];
+        uint64_t n_all;
+        usec_t usec;
+} RouteCount;
+
+typedef struct Waiters Waiters;
+typedef struct Keyring Keyring;
+
+struct Api {
+        sd_event *event;
+        Settings settings;
+        Store *store;
+        BlobStore *blobs; /* NULL: uploads are refused */
+        Router *router;
+        HttpRoute *routes;
+        RouteCount *counts;
+        unsigned n_routes;
+        HttpServer *server;
+        Enqueuer *enqueuer;
+        Waiters *waiters;
+        Keyring *keyring;
+        Call *calls;
+        int *fds;
+        bool *is_unix; /* by the listener's number */
+        unsigned n_fds;
+        sd_event_source *tick;
+        usec_t watchdog_usec, started_usec;
+        usec_t pinged_usec;
+        int64_t schema_version; /* 0: not known */
+        bool connected, told_away, told_schema, stopping;
+        char status[320];
+};
+
+/* ---- api.c: calls ---- */
+
+/* Replies, and frees the call. */
+void call_reply(Call *c, HttpResponse *response, unsigned status);
+void call_problem(Call *c, Problem problem, const char *format, ...) _printf_(3, 4);
+void call_report(Call *c, const ProblemReport *report);
+/* The problem for an error of the store or of the program; logs what is a fault of ours. */
+void call_fault(Call *c, int error);
+/* A JSON text as it is. */
+void call_json(Call *c, unsigned status, const char *json);
+/* The same from a buffer, which is left empty, with a Location if path is not NULL. */
+void call_json_buf(Call *c, unsigned status, StrBuf *json, const char *location);
+/* After starting something: true if it could not be started; the call is then over. */
+static inline bool call_failed(Call *c, int r)
+{
+        if (r < 0)
+                call_fault(c, r);
+        return r < 0;
+}
+/* Whether the caller may see what belongs to them. */
+bool caller_sees(const Caller *k, const char *tenant, const char *subject);
+bool caller_may(const Caller *k, ApiRight right);
+
+/* Collects a body of at most max bytes for done, which the call's data must survive. */
+void call_collect(Call *c, uint64_t max, HttpBodyDone done);
+
+int api_start_health(Api *a);
+void api_update_status(Api *a);
+/* Whether the database can be asked; detail says why not. */
+bool api_is_available(const Api *a, char *detail, size_t size);
+void handle_health(HttpRequest *r, void *userdata);
+void handle_metrics(HttpRequest *r, void *userdata);
+void handle_stats(HttpRequest *r, void *userdata);
+
+/* Who asks by a unix socket. Returns 0 or -errno. */
+int peer_identify(Api *a, HttpRequest *r, Caller *ret);
+
+void handle_create(HttpRequest *r, void *userdata);
+
+/* ---- api-jobs.c, api-wait.c, api-files.c, api-list.c ---- */
+void handle_get_job(HttpRequest *r, void *userdata);
+void handle_cancel(HttpRequest *r, void *userdata);
+void handle_retry(HttpRequest *r, void *userdata);
+void handle_history(HttpRequest *r, void *userdata);
+void handle_list(HttpRequest *r, void *userdata);
+void handle_files(HttpRequest *r, void *userdata);
+void handle_file(HttpRequest *r, void *userdata);
+void handle_queues(HttpRequest *r, void *userdata);
+void handle_workers(HttpRequest *r, void *userdata);
+void handle_kinds(HttpRequest *r, void *userdata);
+/* Asks for the job c->id and answers with it. */
+void call_show_job(Call *c, unsigned status);
+
+int waiters_new(Api *a, Waiters **ret);
+Waiters *waiters_free(Waiters *w);
+/* Answers the call with its job when it has ended, or after the time with what it is then. */
+int waiters_add(Waiters *w, Call *c, usec_t usec);
+/* Answers all now: the program stops. */
+void waiters_flush(Waiters *w);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "api-private.h"
+
+#define JOB_BODIES (HTTP_BODY_ANY | HTTP_BODY_OPTIONAL) /* api-create.c looks at the type */
+#define MAY_BODY   (HTTP_BODY_JSON | HTTP_BODY_OPTIONAL)
+
+/* reeve-http(7) lists these; a test compares. */
+static const HttpRoute routes[] = {
+        { HTTP_GET, "/health", handle_health, API_PUBLIC, 0, 0, "whether this works" },
+        { HTTP_GET, "/api/health", handle_health, API_PUBLIC, 0, 0, "whether this works" },
+        { HTTP_GET, "/metrics", handle_metrics, API_METRICS, 0, 0, "numbers for Prometheus" },
+        { HTTP_POST, "/api/jobs", handle_create, API_SUBMIT, JOB_BODIES, API_BODY_UPLOAD,
+                "create jobs" },
+        { HTTP_GET, "/api/jobs", handle_list, API_READ, 0, 0, "list jobs, newest first" },
+        { HTTP_GET, "/api/jobs/{id}", handle_get_job, API_READ, 0, 0, "a job" },
+        { HTTP_DELETE, "/api/jobs/{id}", handle_cancel, API_SUBMIT, MAY_BODY, API_BODY_SMALL,
+                "cancel a job" },
+        { HTTP_POST, "/api/jobs/{id}/cancel", handle_cancel, API_SUBMIT, MAY_BODY, API_BODY_SMALL,
+                "cancel a job" },
+        { HTTP_POST, "/api/jobs/{id}/retry", handle_retry, API_SUBMIT, MAY_BODY, API_BODY_SMALL,
+                "make a new job of one that has ended" },
+        { HTTP_GET, "/api/jobs/{id}/history", handle_history, API_READ, 0, 0,
+                "what happened to a job" },
+        { HTTP_GET, "/api/jobs/{id}/files", handle_files, API_READ, 0, 0, "a job's files" },
+        { HTTP_GET, "/api/jobs/{id}/files/{name...}", handle_file, API_READ, 0, 0,
+                "the content of a file" },
+        { HTTP_GET, "/api/queues", handle_queues, API_READ, 0, 0, "queues and what is in them" },
+        { HTTP_GET, "/api/workers", handle_workers, API_READ, 0, 0, "living workers" },
+        { HTTP_GET, "/api/kinds", handle_kinds, API_READ, 0, 0, "published kinds" },
+        { HTTP_GET, "/api/stats", handle_stats, API_READ, 0, 0, "jobs by live state" },
+        {},
+};
+
+const HttpRoute *api_routes(void)
+{
+        return routes;
+}

@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "api-private.h"
+
+#include <stdio.h>
+#include <sys/socket.h>
+#include <systemd/sd-daemon.h>
+
+#include "fd-util.h"
+#include "log.h"
+
+#define STOP_GRACE_USEC (10 * USEC_PER_SEC)
+#define SMALL_BODY_MAX  (64UL * 1024)
+#define FORM_EXTRA      (2UL * 1024 * 1024) /* of a form beyond the file: headers and the job */
+
+/* ---- calls ---- */
+
+static Call *call_free(Call *c)
+{
+        if (!c)
+                return NULL;
+        store_request_cancel(c->pending);
+        if (c->cleanup)
+                c->cleanup(c);
+        if (c->prev)
+                c->prev->next = c->next;
+        else
+                c->api->calls = c->next;
+        if (c->next)
+                c->next->prev = c->prev;
+        return mfree(c);
+}
+
+static void on_cancel(HttpRequest *r, void *userdata)
+{
+        call_free(userdata);
+}
+
+static void count(const Call *c, unsigned status)
+{
+        RouteCount *k = c->api->counts + (c->route - c->api->routes);
+
+        k->n_all++;
+        k->usec += now_usec(CLOCK_MONOTONIC) - c->started_usec;
+        for (unsigned i = 0; i < CALL_CODES; i++)
+                if (k->codes[i] == status || k->codes[i] == 0) {
+                        k->codes[i] = status;
+                        k->n[i]++;
+                        return;
+                }
+}
+
+void call_reply(Call *c, HttpResponse *response, unsigned status)
+{
+        HttpRequest *r = c->request;
+
+        count(c, response ? status : 500);
+        call_free(c);
+        http_request_reply(r, response);
+}
+
+void call_report(Call *c, const ProblemReport *report)
+{
+        ProblemReport with_path = *report;
+
+        with_path.instance = http_request_get_path(c->request);
+        call_reply(c, http_response_new_problem(&with_path), problem_status(report->problem));
+}
+
+void call_problem(Call *c, Problem problem, const char *format, ...)
+{
+        _cleanup_(strbuf_done) StrBuf b = {};
+        va_list ap;
+
+        va_start(ap, format);
+        strbuf_vprintf(&b, format, ap);
+        va_end(ap);
+        call_report(c, &(ProblemReport){ .problem = problem, .detail = strbuf_str(&b) });
+}
+
+void call_fault(Call *c, int error)
+{
+        switch (error) {
+        case -ENOTCONN:
+                call_problem(c, PROBLEM_UNAVAILABLE, "The database is away. Try again.");
+                break;
+        case -ETIMEDOUT:
+        case -ECONNRESET:
+                call_problem(c, PROBLEM_UNAVAILABLE,
+                        "The connection to the database was lost before it answered, so it is not "
+                        "known whether this was done. Try again.");
+                break;
+        case -EAGAIN:
+        case -ENOBUFS:
+                call_problem(c, PROBLEM_UNAVAILABLE, "The database is overloaded. Try again.");
+                break;
+        case -EIO:
+        case -EPROTO:
+                log_error("%s %s: %s", http_method_to_string(c->route->method), c->route->pattern,
+                        store_last_error(c->api->store));
+                call_problem(c, PROBLEM_INTERNAL, "The log of reeve-api.service says more.");
+                break;
+        default:
+                (void) log_error_errno(error, "%s %s: %m", http_method_to_string(c->route->method),
+                        c->route->pattern);
+                call_problem(c, problem_from_errno(error), "Failed: %s.", strerror(-error));
+        }
+}
+
+void call_json_buf(Call *c, unsigned status, StrBuf *json, const char *location)
+{
+        _cleanup_(http_response_freep) HttpResponse *response = http_response_new(status);
+
+        if (!response || http_response_take_body(response, "application/json", json) < 0 ||
+                http_response_add(response, "Cache-Control", "no-store") < 0 ||
+                (location && http_response_add(response, "Location", location) < 0))
+                response = http_response_free(response);
+        call_reply(c, TAKE_PTR(response), status);
+}
+
+void call_json(Call *c, unsigned status, const char *json)
+{
+        _cleanup_(strbuf_done) StrBuf b = {};
+
+        strbuf_puts(&b, json);
+        call_json_buf(c, status, &b, NULL);
+}
+
+bool caller_sees(const Caller *k, const char *tenant, const char *subject)
+{
+        return (k->tenant[0] == '\0' || streq_ptr(k->tenant, tenant)) &&
+                (k->subject[0] == '\0' || streq_ptr(k->subject, subject));
+}
+
+bool caller_may(const Caller *k, ApiRight right)
+{
+        return (k->rights & (1U << right)) != 0;
+}
+
+/* ---- bodies in memory ---- */
+
+typedef struct Collector {
+        Call *call;
+        StrBuf body;
+        uint64_t max;
+        HttpBodyDone done;
+        void (*cleanup)(Call *c); /* of the call's data below this */
+        void *data;
+} Collector;
+
+static void pop_collector(Call *c)
+{
+        Collector *k = c->data;
+
+        c->data = k->data;
+        c->cleanup = k->cleanup;
+        strbuf_done(&k->body);
+        free(k);
+}
+
+static void free_collector(Call *c)
+{
+        pop_collector(c);
+        if (c->cleanup)
+                c->cleanup(c);
+}
+
+static void too_large(Call *c, uint64_t max)
+{
+        call_problem(c, PROBLEM_BODY_TOO_LARGE, "The body may have at most %llu bytes here.",
+                (unsigned long long) max);
+}
+
+static int collect_write(HttpRequest *r, const void *data, size_t size, void *userdata)
+{
+        Call *c = userdata;
+        Collector *k = c->data;
+
+        if (k->body.len + size > k->max) {
+                too_large(c, k->max);
+                return 0;
+        }
+        strbuf_append(&k->body, data, size);
+        return strbuf_error(&k->body);
+}
+
+static void collect_done(HttpRequest *r, void *userdata)
+{
+        Call *c = userdata;
+        Collector *k = c->data;
+        _cleanup_(strbuf_done) StrBuf body = STEAL(k->body);
+        HttpBodyDone done = k->done;
+
+        pop_collector(c);
+        done(r, strbuf_str(&body), body.len, c);
+}
+
+void call_collect(Call *c, uint64_t max, HttpBodyDone done)
+{
+        static const HttpSink sink = { collect_write, collect_done };
+        uint64_t length = http_request_get_length(c->request);
+        Collector *k;
+
+        if (length != GUARD_NO_LENGTH && length > max) {
+                too_large(c, max);
+                return;
+        }
+        k = new0(Collector, 1);
+        if (!k) {
+                call_fault(c, -ENOMEM);
+                return;
+        }
+        *k = (Collector){
+                .call = c, .max = max, .done = done, .cleanup = c->cleanup, .data = c->data
+        };
+        c->data = k;
+        c->cleanup = free_collector;
+        http_request_stream(c->request, &sink, c);
+}
+
+/* ---- who asks, and for what ---- */
+
+static bool take_id(Call *c)
+{
+        const char *text = http_request_get_param(c->request, "id");
+        Uuid id;
+
+        if (!text)
+                return true;
+        if (uuid_parse(text, &id) < 0)
+                return false;
+        (void) uuid_format(&id, c->id);
+        return true;
+}
+
+static void serve(Call *c)
+{
+        char detail[256];
+
+        if (c->route->auth != API_PUBLIC && !caller_may(&c->caller, (ApiRight) c->route->auth))
+                call_problem(c, PROBLEM_FORBIDDEN, "%s may not do this.", c->caller.actor);
+        else if (!take_id(c))
+                call_problem(c, PROBLEM_NOT_FOUND, "A job's id is a UUID.");
+        else if (c->route->auth != API_PUBLIC && c->route->auth != API_METRICS &&
+                !api_is_available(c->api, detail, sizeof(detail)))
+                call_problem(c, PROBLEM_UNAVAILABLE, "%s", detail);
+        else
+                c->route->handler(c->request, c);
+}
+
+static void on_request(HttpRequest *r, const HttpRoute *route, void *userdata)
+{
+        Api *a = userdata;
+        Call *c = new0(Call, 1);
+        int k;
+
+        if (!c) {
+                http_request_reply(r, NULL);
+                return;
+        }
+        *c = (Call){ .api = a, .request = r, .route = route, .next = a->calls };
+        c->started_usec = now_usec(CLOCK_MONOTONIC);
+        if (c->next)
+                c->next->prev = c;
+        a->calls = c;
+        http_request_on_cancel(r, on_cancel, c);
+
+        if (route->auth == API_PUBLIC) {
+                serve(c);
+        } else if (a->is_unix[http_request_get_listener(r)]) {
+                k = peer_identify(a, r, &c->caller);
+                if (!call_failed(c, k))
+                        serve(c);
+        } else {
+                call_problem(c, PROBLEM_UNAUTHORIZED, "Send \"Authorization: Bearer KEY\".");
+        }
+}
+
+/* ---- the database comes and goes ---- */
+
+static void on_store_state(bool connected, const char *text, void *userdata)
+{
+        Api *a = userdata;
+
+        if (connected && !a->connected)
+                log_info("Connected to the database.");
+        else if (!connected && (a->connected || !a->told_away))
+                log_warning("The database is away: %s", text);
+        a->told_away = !connected;
+        a->connected = connected;
+        a->pinged_usec = 0;
+        if (!connected)
+                a->schema_version = 0;
+        enqueuer_kick(a->enqueuer);
+        api_update_status(a);
+}
+
+/* ---- life ---- */
+
+static void on_finding(
+        void *userdata, ConfLevel level, const char *file, unsigned line, const char *text)
+{
+        log_full(level == CONF_ERROR ? LOG_ERR : LOG_WARNING, 0, "%s:%u: %s", file, line, text);
+}
+
+static int open_blobs(Api *a, const char *location)
+{
+        int r = blob_store_open(location, &a->blobs);
+
+        if (r >= 0)
+                r = blob_store_check_writable(a->blobs);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
+                (void) log_warning_errno(
+                        r, "Uploads will fail, %s cannot be written: %m", location);
+        return 0;
+}
+
+static int take_routes(Api *a)
+{
+        const HttpRoute *table = api_routes();
+        int r;
+
+        while (table[a->n_routes].pattern)
+                a->n_routes++;
+        a->routes = new0(HttpRoute, a->n_routes + 1);
+        a->counts = new0(RouteCount, a->n_routes);
+        if (!a->routes || !a->counts)
+                return -ENOMEM;
+        memcpy(a->routes, table, a->n_routes * sizeof(HttpRoute));
+        for (unsigned i = 0; i < a->n_routes; i++)
+                if (a->routes[i].body_max == API_BODY_SMALL)
+                        a->routes[i].body_max = SMALL_BODY_MAX;
+                else if (a->routes[i].body_max == API_BODY_UPLOAD)
+                        a->routes[i].body_max = a->settings.upload_max + FORM_EXTRA;
+        r = router_new(&a->router);
+        return r < 0 ? r : router_add(a->router, a->routes);
+}
+
+static int take_sockets(Api *a)
+{
+        int n = sd_listen_fds(true);
+        int r;
+
+        if (n <= 0) {
+                log_error("No sockets were handed over. reeve-api is started by reeve-api.socket.");
+                return n < 0 ? n : -ENOTCONN;
+        }
+        a->fds = new0(int, (unsigned) n);
+        a->is_unix = new0(bool, (unsigned) n);
+        if (!a->fds || !a->is_unix)
+                return -ENOMEM;
+        for (int i = 0; i < n; i++) {
+                int fd = SD_LISTEN_FDS_START + i;
+
+                if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0) {
+                        log_error("Descriptor %d is no listening stream socket.", fd);
+                        return -EINVAL;
+                }
+                /* What it is, not what it is called, decides how callers are identified. */
+                a->is_unix[a->n_fds] = sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0;
+                a->fds[a->n_fds++] = fd;
+                r = http_loop_listen(http_server_get_loop(a->server), fd);
+                if (r < 0)
+                        return log_error_errno(r, "Failed to accept connections: %m");
+        }
+        return 0;
+}
+
+static int start_server(Api *a)
+{
+        const HttpServerConfig config = {
+                .priority = SD_EVENT_PRIORITY_NORMAL,
+                .router = a->router,
+                .dispatch = on_request,
+                .userdata = a,
+        };
+        int r = http_server_new(a->event, &config, &a->server);
+
+        return r < 0 ? log_error_errno(r, "Failed to start the HTTP server: %m") : take_sockets(a);
+}
+
+static int start_store(Api *a)
+{
+        const StoreConfig config = {
+                .conninfo = a->settings.database,
+                .role = "reeve_api",
+                .application_name = "reeve-api",
+                .prepared = settings_prepared(&a->settings),
+                .on_state = on_store_state,
+                .userdata = a,
+        };
+        int r = store_new(a->event, &config, &a->store);
+
+        return r < 0 ? log_error_errno(r, "Failed to prepare the connection to the database: %m")
+                     : 0;
+}
+
+int api_new(sd_event *event, const ApiOptions *options, Api **ret)
+{
+        _cleanup_(api_freep) Api *a = new0(Api, 1);
+        int r;
+
+        if (!a)
+                return log_oom();
+        a->event = sd_event_ref(event);
+        a->started_usec = now_usec(CLOCK_MONOTONIC);
+        r = settings_load(options->root, on_finding, NULL, &a->settings);
+        if (r < 0 && r != -EINVAL) /* a wrong value was reported, its default stands */
+                return log_error_errno(r, "Failed to read reeve.conf: %m");
+        r = open_blobs(a, options->blobs);
+        if (r >= 0)
+                r = take_routes(a);
+        if (r < 0)
+                return log_error_errno(r, "Failed to set up: %m");
+        r = start_store(a);
+        if (r >= 0)
+                r = enqueuer_new(event, a->store, &a->enqueuer);
+        if (r >= 0)
+                r = waiters_new(a, &a->waiters);
+        if (r >= 0)
+                r = start_server(a);
+        if (r >= 0)
+                r = api_start_health(a);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(a);
+        return 0;
+}
+
+Api *api_free(Api *a)
+{
+        if (!a)
+                return NULL;
+        http_server_free(a->server); /* cancels the calls */
+        while (a->calls)
+                call_free(a->calls);
+        waiters_free(a->waiters);
+        enqueuer_free(a->enqueuer);
+        store_free(a->store);
+        router_free(a->router);
+        blob_store_free(a->blobs);
+        sd_event_source_disable_unref(a->tick);
+        settings_done(&a->settings);
+        for (unsigned i = 0; i < a->n_fds; i++)
+                safe_close(a->fds[i]);
+        free(a->fds);
+        free(a->is_unix);
+        free(a->routes);
+        free(a->counts);
+        sd_event_unref(a->event);
+        return mfree(a);
+}
+
+static void on_stopped(void *userdata)
+{
+        Api *a = userdata;
+
+        log_info("No request is left; stopping.");
+        (void) sd_event_exit(a->event, 0);
+}
+
+void api_stop(Api *a)
+{
+        int r;
+
+        if (a->stopping) {
+                log_notice("Told to stop again: leaving at once.");
+                (void) sd_event_exit(a->event, 0);
+                return;
+        }
+        a->stopping = true;
+        (void) sd_notify(false, "STOPPING=1");
+        api_update_status(a);
+        waiters_flush(a->waiters);
+        r = http_loop_stop(http_server_get_loop(a->server), STOP_GRACE_USEC, on_stopped, a);
+        if (r < 0)
+                (void) sd_event_exit(a->event, log_error_errno(r, "Failed to stop: %m"));
+}

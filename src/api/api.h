@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "macros.h"
+#include "router.h"
+
+/* The HTTP API: answers on sockets that systemd listens on, keeps nothing that matters. */
+
+typedef struct Api Api;
+
+typedef struct ApiOptions {
+        const char *root; /* before the directories of the configuration; NULL: none */
+        const char *blobs; /* where blobs are */
+} ApiOptions;
+
+/* Reads the configuration, takes the sockets, starts to connect. */
+int api_new(sd_event *event, const ApiOptions *options, Api **ret);
+Api *api_free(Api *a);
+DEFINE_CLEANUP(Api, api_free)
+
+/* Accepts no more, lets what has begun end, then ends the event loop. Again: at once. */
+void api_stop(Api *a);
+
+/* Every route, ended by one without pattern; body_max is an ApiBodyMax. */
+const HttpRoute *api_routes(void);

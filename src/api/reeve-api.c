@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <systemd/sd-daemon.h>
+
+#include "api.h"
+#include "log.h"
+
+static ApiOptions arg_options = { .blobs = "/var/lib/reeve/blobs" };
+
+static int help(void)
+{
+        puts("reeve-api [OPTION...]\n\n"
+             "Answers HTTP on the sockets that reeve-api.socket hands over. See reeve-api(8).\n\n"
+             "  -h --help       this text\n"
+             "     --version    the version\n"
+             "     --routes     every route, with who may\n"
+             "     --root=DIR   read the configuration below this directory\n"
+             "     --blobs=DIR  where blobs are (/var/lib/reeve/blobs)");
+        return 0;
+}
+
+static int list_routes(void)
+{
+        for (const HttpRoute *r = api_routes(); r->pattern; r++)
+                printf("%s %s\n", http_method_to_string(r->method), r->pattern);
+        return 0;
+}
+
+/* Returns 1 to go on, 0 to exit successfully, -EINVAL after an error was printed. */
+static int parse_argv(int argc, char *argv[])
+{
+        enum { ARG_VERSION = 256, ARG_ROUTES, ARG_ROOT, ARG_BLOBS };
+        static const struct option options[] = {
+                { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, ARG_VERSION },
+                { "routes", no_argument, NULL, ARG_ROUTES },
+                { "root", required_argument, NULL, ARG_ROOT },
+                { "blobs", required_argument, NULL, ARG_BLOBS },
+                {},
+        };
+        int c;
+
+        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
+                switch (c) {
+                case 'h':
+                        return help();
+                case ARG_VERSION:
+                        puts("reeve-api " REEVE_VERSION);
+                        return 0;
+                case ARG_ROUTES:
+                        return list_routes();
+                case ARG_ROOT:
+                        arg_options.root = optarg;
+                        break;
+                case ARG_BLOBS:
+                        arg_options.blobs = optarg;
+                        break;
+                default:
+                        return -EINVAL;
+                }
+        if (optind < argc) {
+                log_error("Unexpected argument \"%s\".", argv[optind]);
+                return -EINVAL;
+        }
+        return 1;
+}
+
+static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+        api_stop(userdata);
+        return 0;
+}
+
+static int block_signals(void)
+{
+        sigset_t set;
+
+        if (sigemptyset(&set) < 0 || sigaddset(&set, SIGTERM) < 0 || sigaddset(&set, SIGINT) < 0 ||
+                sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+                return -errno;
+        /* A client that goes away and a full disk are errors of calls, not ends of ours. */
+        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+                return -errno;
+        return 0;
+}
+
+static int run_api(sd_event *event)
+{
+        _cleanup_(api_freep) Api *a = NULL;
+        int r;
+
+        r = api_new(event, &arg_options, &a);
+        if (r < 0)
+                return r;
+        r = sd_event_add_signal(event, NULL, SIGTERM, on_signal, a);
+        if (r >= 0)
+                r = sd_event_add_signal(event, NULL, SIGINT, on_signal, a);
+        if (r < 0)
+                return log_error_errno(r, "Failed to watch signals: %m");
+
+        /* Ready before the database is: until then requests are answered with 503. */
+        (void) sd_notify(false, "READY=1");
+        r = sd_event_loop(event);
+        return r < 0 ? log_error_errno(r, "The event loop failed: %m") : 0;
+}
+
+int main(int argc, char *argv[])
+{
+        sd_event *event = NULL;
+        int r;
+
+        log_setup("reeve-api");
+        r = parse_argv(argc, argv);
+        if (r <= 0)
+                return r < 0 ? 2 : EXIT_SUCCESS;
+
+        r = block_signals();
+        if (r >= 0)
+                r = sd_event_default(&event);
+        if (r < 0)
+                (void) log_error_errno(r, "Failed to set up: %m");
+        else
+                r = run_api(event);
+        sd_event_unref(event);
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

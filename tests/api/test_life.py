@@ -1,0 +1,262 @@
+"""The program's life: activation, health, stopping, and a database that comes and goes."""
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from conftest import Api, wait_for
+
+
+def test_ready_before_the_database(database, server, start):
+    database.add_kind("echo")
+    server.stop()
+    try:
+        api = start(wait=False)
+        r = api.get("/health")
+        assert r.status == 503 and r.headers["Retry-After"] and r.json["checks"]["database"] == "away"
+        r = api.post("/api/jobs", {"kind": "echo"})
+        assert r.status == 503 and r.headers["Retry-After"] and r.json["type"] == "urn:reeve:problem:unavailable"
+        wait_for(lambda: api.notify.status.startswith("degraded: no database"), what="STATUS=")
+        assert api.get("/metrics").status == 200
+    finally:
+        server.start()
+    api.wait_up()
+    assert api.create()["state"] == "ready"
+    wait_for(lambda: api.notify.status.startswith("serving"), what="STATUS=")
+
+
+def test_schema_too_old(server, start):
+    empty = server.create()
+    api = Api(empty)
+    try:
+        wait_for(lambda: api.get("/health").json["checks"]["database"] == "ok")
+        r = api.get("/api/jobs")
+        assert r.status == 503 and "reeve-migrate" in r.json["detail"]
+        empty.migrate("up")
+        api.wait_up()
+        assert api.get("/api/jobs").status == 200
+    finally:
+        api.close()
+        empty.close()
+        server.drop(empty.name)
+
+
+def test_who_asks(api):
+    assert api.get("/health", tcp=True).status == 200
+    r = api.get("/api/jobs", tcp=True)
+    assert r.status == 401 and r.json["type"] == "urn:reeve:problem:unauthorized"
+    assert api.get("/api/jobs").status == 200
+    os.chmod(api.path, 0o777)
+    script = ("import http.client,socket,sys\nc=http.client.HTTPConnection('h')\nc.sock=socket.socket(socket.AF_UNIX)\n"
+              f"c.sock.connect('{api.path}')\nc.request('GET','/api/jobs')\nprint(c.getresponse().status)")
+    if os.geteuid() == 0:
+        import subprocess
+        out = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c", script],
+                             capture_output=True, text=True, check=True)
+        assert out.stdout.strip() == "403"
+
+
+def test_stop_loses_no_request(database, start):
+    """SIGTERM with requests in the air: each is answered, those in the kernel's queue by the successor."""
+    database.add_kind("echo")
+    api = start(keep=True)
+    stop = threading.Event()
+    results, errors = [], []
+
+    def work(n):
+        i = 0
+        while not stop.is_set():
+            i += 1
+            try:
+                r = api.post("/api/jobs", {"kind": "echo"}, {"Idempotency-Key": f"{n}-{i}"})
+                results.append((r.status, r.json.get("id")))
+            except OSError as e:
+                errors.append(repr(e))
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+    for t in threads:
+        t.start()
+    for _ in range(3):
+        time.sleep(0.4)
+        api.stop()
+        api.start()
+    time.sleep(0.3)
+    stop.set()
+    for t in threads:
+        t.join(30)
+    assert not errors, errors[:5]
+    assert {s for s, _ in results} <= {202, 503} and len([1 for s, _ in results if s == 202]) > 20
+    made = [j for s, j in results if s == 202]
+    assert len(set(made)) == len(made)
+    assert database.value("select count(*) from reeve.job where id = any(%s::uuid[])", made) == len(made)
+
+
+def test_stop_answers_who_waits(api):
+    job = api.create()["id"]
+    replies = []
+    t = threading.Thread(target=lambda: replies.append(api.get(f"/api/jobs/{job}?wait=30s")))
+    t.start()
+    time.sleep(0.5)
+    api.stop()
+    t.join(10)
+    assert replies[0].status == 200 and replies[0].json["state"] == "ready"
+
+
+def test_kill9_under_load(database, start):
+    """The sockets stay: nobody is refused, and repeating with the same key makes no job twice."""
+    database.add_kind("echo")
+    api = start(keep=True)
+    stop = threading.Event()
+    made, refused = {}, []
+
+    def work(n):
+        i = 0
+        while not stop.is_set():
+            i += 1
+            key = f"{n}-{i}"
+            for _ in range(50):
+                try:
+                    r = api.post("/api/jobs", {"kind": "echo", "payload": key}, {"Idempotency-Key": key})
+                except ConnectionRefusedError as e:
+                    refused.append(e)
+                    continue
+                except OSError:
+                    continue # cut off in the middle: asks again
+                except Exception:
+                    continue
+                if r.status in (200, 202):
+                    made[key] = r.json["id"]
+                    break
+                time.sleep(0.05)
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+    for t in threads:
+        t.start()
+    for _ in range(3):
+        time.sleep(0.4)
+        api.kill9()
+        api.start()
+    stop.set()
+    for t in threads:
+        t.join(30)
+    assert not refused
+    rows = database.sql("select payload #>> '{}', id::text from reeve.job")
+    assert len(rows) == len({r[0] for r in rows}), "a job twice"
+    found = dict(rows)
+    assert len(made) > 10 and all(found.get(k) == v for k, v in made.items())
+
+
+class Load:
+    """Creates under load that repeat until they are acknowledged, each with its key."""
+
+    def __init__(self, api, n=6):
+        self.api, self.stop_event, self.made, self.seen = api, threading.Event(), {}, {}
+        self.threads = [threading.Thread(target=self.work, args=(k,)) for k in range(n)]
+        for t in self.threads:
+            t.start()
+
+    def work(self, n):
+        i = 0
+        while not self.stop_event.is_set():
+            i += 1
+            key = f"{n}-{i}"
+            while True:
+                r = self.api.post("/api/jobs", {"kind": "echo", "payload": key}, {"Idempotency-Key": key}, timeout=60)
+                self.seen[r.status] = self.seen.get(r.status, 0) + 1
+                if r.status in (200, 202):
+                    self.made[key] = r.json["id"]
+                    break
+                assert r.status == 503 and r.headers["Retry-After"], r
+                time.sleep(0.05)
+
+    def finish(self, database):
+        self.stop_event.set()
+        for t in self.threads:
+            t.join(60)
+        rows = database.sql("select payload #>> '{}', id::text from reeve.job")
+        assert len(rows) == len({r[0] for r in rows}), "a job twice"
+        found = dict(rows)
+        assert len(self.made) > 10 and all(found.get(k) == v for k, v in self.made.items()), "an acknowledged job is lost"
+        assert set(self.seen) <= {200, 202, 503}, self.seen
+
+
+@pytest.mark.parametrize("fault", ["restart", "kill9", "terminate"])
+def test_database_faults_under_load(api, server, database, fault):
+    load = Load(api)
+    time.sleep(0.5)
+    for _ in range(2):
+        if fault == "restart":
+            server.restart()
+        elif fault == "kill9":
+            server.kill9()
+        else:
+            database.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'reeve-api'")
+        time.sleep(1)
+    api.wait_up()
+    time.sleep(0.5)
+    load.finish(database)
+
+
+def test_database_away_under_load(api, server, database):
+    load = Load(api)
+    time.sleep(0.3)
+    server.stop()
+    seconds = 20 if os.environ.get("REEVE_TEST_SLOW") else 4
+    t = time.monotonic()
+    while time.monotonic() - t < seconds:
+        r = api.get("/health", timeout=2)
+        time.sleep(0.2)
+    assert r.status == 503
+    server.start()
+    api.wait_up()
+    time.sleep(0.5)
+    load.finish(database)
+    assert load.seen[503] > 0
+
+
+def test_stopped_backend(database, server, start):
+    """A backend under SIGSTOP: the API says so, answers 503, goes on living, and comes back."""
+    database.add_kind("echo")
+    api = start(watchdog=30)
+    load = Load(api, 3)
+    time.sleep(0.4)
+    pid = database.value("select pid from pg_stat_activity where application_name = 'reeve-api'")
+    with server.stop_backend(pid):
+        wait_for(lambda: api.get("/health", timeout=2).json["checks"]["database"] == "stuck", 8, "stuck")
+        t = time.monotonic()
+        r = api.get("/api/jobs")
+        assert r.status == 503 and time.monotonic() - t < 1
+        wait_for(lambda: "does not answer" in api.notify.status, 5, "STATUS=")
+        assert api.notify.lines("WATCHDOG=1", time.monotonic() - 2)
+    api.wait_up()
+    time.sleep(0.3)
+    load.finish(database)
+
+
+def test_metrics(api):
+    api.create()
+    api.get("/api/nothing")
+    r = api.get("/metrics")
+    assert r.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    text = r.body.decode()
+    assert 'reeve_http_requests_total{route="POST /api/jobs",code="202"} 1' in text
+    assert 'reeve_jobs{state="ready"} 1' in text and "reeve_up 1" in text
+    for line in text.splitlines():
+        assert line.startswith("# ") or len(line.rsplit(" ", 1)) == 2 and float(line.rsplit(" ", 1)[1]) >= 0, line
+
+
+def test_client_hangs_up_in_the_middle(api):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(api.path)
+        s.sendall(b"POST /api/jobs HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"kind\"")
+    job = api.create()["id"]
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(api.path)
+        s.sendall(f"GET /api/jobs/{job}?wait=30s HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        time.sleep(0.3)
+    time.sleep(0.3)
+    api.end_job(job)
+    time.sleep(0.3)
+    assert api.get(f"/api/jobs/{job}").json["state"] == "succeeded"
+    assert api.db.value("select count(*) from reeve.job") == 1
