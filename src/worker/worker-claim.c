@@ -59,16 +59,66 @@ static void claim_rest(Worker *w)
         w->poll_usec = w->poll_usec * 2 > POLL_MAX_USEC ? POLL_MAX_USEC : w->poll_usec * 2;
 }
 
-/* How many jobs may be claimed now: as many as there are free slots. Ends that the database has not
- * confirmed hold claims back as well, or a slow database would fill the memory with results. */
-static unsigned n_wanted(const Worker *w)
-{
-        unsigned n_used = worker_n_busy(w) + w->n_queued;
+/* Jobs of a kind that is over in a moment are claimed ahead, so that a slot need not wait for a
+ * round trip and a commit between two of them; but never so many that a job of higher priority
+ * would wait for long. */
+#define AHEAD_PER_SLOT 8U
+#define AHEAD_MAX      256U
 
-        if (w->state != WORKER_WORKING || w->n_ended > 2 * w->n_slots || n_used >= w->n_slots)
+static KindMean *mean_of(Worker *w, const char *name)
+{
+        for (size_t i = 0; i < w->kinds->n_kinds; i++)
+                if (streq(w->kinds->kinds[i]->name, name))
+                        return w->means + i;
+        return NULL;
+}
+
+void worker_note_duration(Worker *w, const Kind *kind, usec_t usec)
+{
+        KindMean *m = mean_of(w, kind->name);
+
+        if (!m)
+                return;
+        m->usec = m->n == 0 ? usec : m->usec - m->usec / 16 + usec / 16;
+        if (m->n < KIND_MEAN_LEAST)
+                m->n++;
+}
+
+/* Whether all lanes that have work are of quick kinds: only then it does not matter which job waits
+ * in this worker. */
+static bool all_are_quick(Worker *w)
+{
+        bool any = false;
+
+        for (unsigned i = 0; i < w->lanes.n; i++) {
+                const LaneEntry *e = w->lanes.entries + i;
+                const KindMean *m;
+
+                if (!e->wanted || e->empty)
+                        continue;
+                m = mean_of(w, e->kind);
+                if (!m || m->n < KIND_MEAN_LEAST || m->usec >= AHEAD_USEC)
+                        return false;
+                any = true;
+        }
+        return any;
+}
+
+/* How many jobs may be claimed now: as many as there are free slots, or some more of quick ones.
+ * Ends that the database has not confirmed hold claims back as well, or a slow database would fill
+ * the memory with results. */
+static unsigned n_wanted(Worker *w)
+{
+        unsigned n_used = worker_n_busy(w) + w->n_queued, limit = w->n_slots;
+
+        if (w->state != WORKER_WORKING)
                 return 0;
-        return w->n_slots - n_used < REEVE_CLAIM_BATCH_MAX ? w->n_slots - n_used
-                                                           : REEVE_CLAIM_BATCH_MAX;
+        if (all_are_quick(w))
+                limit += w->n_slots * AHEAD_PER_SLOT < AHEAD_MAX ? w->n_slots * AHEAD_PER_SLOT
+                                                                 : AHEAD_MAX;
+        if (w->n_ended > 2 * limit || n_used >= limit)
+                return 0;
+        return limit - n_used < REEVE_CLAIM_BATCH_MAX ? limit - n_used : REEVE_CLAIM_BATCH_MAX;
 }
 
 static void take_job(Worker *w, const StoreClaimedJob *job)

@@ -156,6 +156,7 @@ int run_take_end(Run *r, const RunFrame *end, int fd)
         Verdict v;
         int e;
 
+        worker_note_duration(r->worker, r->kind, end->end.wall_usec);
         e = read_result(end, fd, &result);
         if (e == -ENOMEM)
                 return e;

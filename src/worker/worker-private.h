@@ -34,6 +34,9 @@ void worker_check_own_runs(Worker *w);
 void worker_claim(Worker *w); /* now, unless a claim is under way */
 void worker_hint(Worker *w); /* soon */
 
+/* A run of the kind took so long: quick kinds are claimed ahead. */
+void worker_note_duration(Worker *w, const Kind *kind, usec_t usec);
+
 /* worker-run.c: a claimed job on its way to a launcher */
 
 int run_new(Worker *w, const StoreClaimedJob *job, Run **ret);

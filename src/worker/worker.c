@@ -34,7 +34,8 @@ static int name_kinds(Worker *w)
         size_t n = 0;
 
         w->kind_names = (const char **) new0(char *, w->kinds->n_kinds + 1);
-        if (!w->kind_names)
+        w->means = new0(KindMean, w->kinds->n_kinds);
+        if (!w->kind_names || !w->means)
                 return -ENOMEM;
         for (size_t i = 0; i < w->kinds->n_kinds; i++)
                 if (w->kinds->kinds[i]->type == KIND_EXEC)
@@ -514,6 +515,7 @@ Worker *worker_free(Worker *w)
         free(w->still);
         conf_names_free(w->paused);
         free((void *) w->kind_names);
+        free(w->means);
         kind_set_free(w->kinds);
         pool_free(w->pool);
         settings_done(&w->settings);

@@ -35,6 +35,16 @@ typedef struct StandStill {
         usec_t since_usec; /* CLOCK_MONOTONIC */
 } StandStill;
 
+/* How long runs of a kind take, as a mean that forgets: each run counts a sixteenth. */
+typedef struct KindMean {
+        usec_t usec;
+        unsigned n; /* runs so far, up to KIND_MEAN_LEAST */
+} KindMean;
+
+/* Claiming ahead of free slots is for kinds whose mean is below this, after so many runs. */
+#define AHEAD_USEC      (10 * USEC_PER_MSEC)
+#define KIND_MEAN_LEAST 20U
+
 struct Worker {
         sd_event *event;
         WorkerState state;
@@ -42,6 +52,7 @@ struct Worker {
         Pool *pool;
         KindSet *kinds;
         const char **kind_names; /* of Exec kinds, NULL-terminated */
+        KindMean *means; /* parallel to kinds->kinds */
         char *host, *name, *boot_id;
         const char *run_directory; /* of the kinds' sockets */
         BlobStore *blobs;

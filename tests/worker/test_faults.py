@@ -91,6 +91,24 @@ def test_drain_limit_gives_runs_back_uncounted(world):
     assert [(h["event"], h["cause"]) for h in world.history(id)] == [("interrupt", "drained")]
 
 
+def test_quick_jobs_claimed_ahead_are_given_back_at_a_drain(world):
+    """Each runs once, none counts as interrupted, although many were claimed that had no slot yet."""
+    world.sh("quick", f"echo $REEVE_JOB_ID >>{world.dir}/ran; echo 1", max_runs=1000)
+    world.pool("default", slots=2)
+    w = world.start()
+    world.db.sql("select reeve.enqueue('quick') from generate_series(1, 600)")
+    wait_for(lambda: world.db.value("select count(*) from reeve.lease") > 2, 30, "more claimed than there are slots")
+    w.stop()
+    assert world.db.value("select count(*) from reeve.lease") == 0
+    assert world.db.value("select count(*) from reeve.ready") > 0
+    world.start()
+    wait_for(lambda: world.db.value("select count(*) from reeve.done where state = 'succeeded'") == 600, 60)
+    ran = (world.dir / "ran").read_text().split()
+    assert len(ran) == len(set(ran)) == 600
+    assert world.db.value("select max(interruptions) from reeve.done") == 0
+    world.check_invariant()
+
+
 def test_second_term_ends_the_drain(world):
     sleeper(world)
     w = world.start()
