@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "strbuf.h"
+#include "time-util.h"
+
+/* Text for people. What came from a handler or a server may hold anything: control characters
+ * become '?', so that it cannot steer a terminal. */
+
+#define TEXT_TABLE_COLUMNS_MAX 12U
+#define TEXT_TIME_MAX          48U
+
+/* Appends s without control characters (C0, DEL, C1) and without what is not UTF-8. */
+void text_clean(StrBuf *b, const char *s);
+/* How many columns a text takes on a terminal, by the locale's LC_CTYPE. */
+size_t text_width(const char *s);
+
+/* Reads an instant of RFC 3339 ("2026-11-22T10:20:30.123456+00:00", 'Z' too). Returns 0 or -EINVAL;
+ * years from 1970 to 9999. */
+int text_parse_instant(const char *s, usec_t *ret_realtime_usec);
+/* The instant in local time, to the second; what cannot be read is given as it is, cleaned. */
+const char *text_local_time(char buf[static TEXT_TIME_MAX], const char *rfc3339);
+
+/* "[#####-----]  50%" of that many cells; percent is bounded to 0..100. */
+void text_bar(StrBuf *b, double percent, unsigned n_cells);
+
+/* Columns as wide as their content. Cells are copied and cleaned. */
+typedef struct TextTable {
+        unsigned n_columns;
+        unsigned right; /* bit c: column c is aligned to the right */
+        char **cells;
+        size_t n_cells, allocated;
+        int error; /* 0 or -ENOMEM, sticky */
+} TextTable;
+
+void text_table_done(TextTable *t);
+/* Adds the next cell; NULL is "-". Rows are filled from left to right. */
+void text_table_add(TextTable *t, const char *cell);
+void text_table_add_u64(TextTable *t, uint64_t n);
+/* Writes it, the first row as a heading (bold if bold). Returns 0 or -ENOMEM. */
+int text_table_print(const TextTable *t, FILE *f, bool bold);

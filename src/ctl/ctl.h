@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "ctl-text.h"
+#include "ctl-verbs.h"
+#include "http-client.h"
+#include "json-reader.h"
+#include "json-writer.h"
+
+/* What the verbs of reevectl share. */
+
+struct Ctl {
+        const CtlVerb *verb;
+        const char *values[_OPTION_MAX]; /* of each option; "" for one without a value */
+        const char **files; /* --file, in order */
+        unsigned n_files;
+        char **args; /* what follows the verb; owned by main() */
+        int n_args;
+        HttpClient client;
+        char *key;
+        bool json;
+        bool bold; /* standard output is a terminal and NO_COLOR is not set */
+};
+
+/* An answer and what is in it. */
+typedef struct Answer {
+        HttpReply reply;
+        JsonDocument *document; /* NULL: the body is not JSON */
+        const JsonValue *root; /* or NULL */
+} Answer;
+
+void answer_done(Answer *a);
+
+/* One line on standard error, "reevectl: ...", cleaned. Returns the exit status. */
+int ctl_error(int exit_status, const char *format, ...) _printf_(2, 3);
+int ctl_oom(void);
+
+/* Asks and reads the answer. What is no success (2xx) is told as the problem it is. Returns
+ * EXIT_STATUS_OK or another ExitStatus, told. */
+int ctl_ask(Ctl *c, const HttpAsk *ask, Answer *ret);
+/* GET. */
+int ctl_get(Ctl *c, const char *target, Answer *ret);
+/* As ctl_ask(), and tells nothing: *ret_error is 0 or the fault of http_client_ask(), and the reply
+ * may have any status. */
+void ctl_try(Ctl *c, const HttpAsk *ask, Answer *ret, int *ret_error);
+/* Tells why there is no connection, and the remedy; or the problem that an answer is. */
+int ctl_tell_fault(Ctl *c, int error);
+int ctl_tell_problem(const Answer *a);
+
+/* /api/jobs/ID and a suffix such as "/cancel" with a body or NULL. */
+int ctl_ask_job(Ctl *c, const char *method, const char *id, const char *suffix, const char *body,
+        Answer *ret);
+/* Whether it has the form of a job's id; told if not. */
+bool ctl_is_id(const char *id);
+
+/* The member that is an array; NULL is told as an answer that is not understood. */
+const JsonValue *ctl_list(const Answer *a, const char *name);
+/* Each element, one on a line, as it stands in the answer. */
+void ctl_print_lines(const JsonValue *list);
+/* The body as it came, with a new line at its end. */
+void ctl_print_body(const Answer *a);
+
+/* Members for people: "" or 0 if there is none. */
+const char *member_text(const JsonValue *v, const char *name);
+uint64_t member_u64(const JsonValue *v, const char *name);
+bool member_bool(const JsonValue *v, const char *name);
+
+/* Waits until the jobs have ended, and shows their progress. Returns an ExitStatus. */
+int wait_for_jobs(Ctl *c, char *const *ids, unsigned n_ids);

@@ -1,0 +1,112 @@
+"""reevectl with the real reeve-api and a real PostgreSQL. No worker runs: tests end jobs as a worker does."""
+import json
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import CTL, Ctl
+
+
+@pytest.fixture
+def real(api):
+    return Ctl(api.path)
+
+
+def test_a_job_from_submit_to_result(api, real):
+    run = real("submit", "echo", '{"a": [1, "ü"]}', "--queue=fast", "--priority=9", "--subject=42", "--max-attempts=7", "--timeout=5min",
+               "--tenant=acme", status=0)
+    job = run.stdout.strip()
+    shown = json.loads(real("show", job, "--json", status=0).stdout)
+    assert {k: shown[k] for k in ("kind", "queue", "priority", "tenant", "subject", "state", "max_attempts")} == {
+        "kind": "echo", "queue": "fast", "priority": 9, "tenant": "acme", "subject": "42", "state": "ready", "max_attempts": 7}
+    assert api.db.sql("select payload, timeout_usec from reeve.job where id = %s", job) == [({"a": [1, "ü"]}, 300_000_000)]
+    threading.Timer(1, api.end_job, (job,), {"result": {"x": 1}}).start()
+    run = real("wait", job, status=0)
+    assert run.stderr.splitlines() == [f"{job}: ready", f"{job}: succeeded"]
+    assert 'Result: {"x": 1}' in real("show", job, status=0).stdout
+    rows = [line.split() for line in real("show", job, "--history", status=0).stdout.splitlines()[1:]]
+    assert [r[2] for r in rows] == ["enqueue", "end"]
+
+
+def test_unique_and_idempotent(real):
+    first = real("submit", "echo", "--unique-key=u", status=0).stdout
+    assert real("submit", "echo", "--unique-key=u", status=0).stdout == first
+    first = real("submit", "echo", "1", "--idempotency-key=k", status=0).stdout
+    assert real("submit", "echo", "1", "--idempotency-key=k", status=0).stdout == first
+    assert "(HTTP 422)" in real("submit", "echo", "2", "--idempotency-key=k", status=1).stderr
+
+
+def test_files(api, real, tmp_path):
+    (tmp_path / "doc.pdf").write_bytes(os.urandom(3_000_000))
+    job = real("submit", "pdf", '{"a": 1}', f"--file={tmp_path}/doc.pdf", f"--file=other ü.txt={CTL}", status=0).stdout.strip()
+    text = real("show", job, status=0).stdout
+    assert "File: doc.pdf (input, 3000000 bytes)" in text and f"File: other ü.txt (input, {CTL.stat().st_size} bytes)" in text
+    assert api.get(f"/api/jobs/{job}/files/doc.pdf").body == (tmp_path / "doc.pdf").read_bytes()
+    assert api.db.sql("select payload, queue from reeve.job where id = %s", job) == [({"a": 1}, "documents")]
+
+
+def test_list(real):
+    ids = [real("submit", kind, status=0).stdout.strip() for kind in ("echo", "pdf", "echo")]
+    listed = [json.loads(x)["id"] for x in real("list", "--json", status=0).stdout.splitlines()]
+    assert listed == ids[::-1]
+    assert [x.split()[0] for x in real("list", "--kind=echo", "--state=ready", status=0).stdout.splitlines()[1:]] == [ids[2], ids[0]]
+    assert len(real("list", "--all", "--queue=documents", status=0).stdout.splitlines()) == 2
+    run = real("list", "--limit=2", status=0)
+    assert len(run.stdout.splitlines()) == 3 and "There are more" in run.stderr
+    assert "there is no such state" in real("list", "--state=lost", status=1).stderr
+
+
+def test_cancel_and_retry(real):
+    job = real("submit", "echo", status=0).stdout.strip()
+    assert "has not ended" in real("retry", job, status=1).stderr
+    assert real("cancel", job, "--reason=a mistake", status=0).stdout == f"{job}: cancelled\n"
+    assert "cancelled: a mistake" in real("wait", job, status=4).stderr
+    assert "has ended" in real("cancel", job, status=1).stderr
+    again = real("retry", job, status=0).stdout.strip()
+    assert again != job and f"Retry of: {job}" in real("show", again, status=0).stdout
+    assert "a mistake" in real("show", job, "--history", status=0).stdout
+    assert 'unknown kind "nope"' in real("submit", "nope", status=1).stderr
+    real("show", "019aa905-7c00-7000-8000-000000000001", status=3)
+
+
+def test_status_and_lists_of_the_fleet(api, real):
+    real("submit", "echo", status=0)
+    run = real("status", status=1)
+    assert "1 ready" in run.stdout and "Database: ok, schema " in run.stdout
+    assert "No worker lives" in run.stdout and "systemctl start reeve-worker@default.service" in run.stdout
+    assert {x.split()[0] for x in real("kinds", status=0).stdout.splitlines()[1:]} == {"echo", "pdf"}
+    queues = {q["name"]: q for q in map(json.loads, real("queues", "--json", status=0).stdout.splitlines())}
+    assert queues["default"]["ready"] == 1 and "documents" in queues
+    assert real("workers", "--json", status=0).stdout == ""
+    words = subprocess.run([CTL, "complete", "--", f"--socket={api.path}", "submit", "p"], capture_output=True, text=True, timeout=30)
+    assert words.stdout == "pdf\n"
+
+
+def test_who_may_not(api):
+    if os.getuid() != 0:
+        pytest.skip("needs root, to be somebody else")
+    os.chmod(api.path, 0o666)
+    copy = api.dir / "reevectl"
+    copy.write_bytes(CTL.read_bytes())
+    copy.chmod(0o755)
+    run = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copy, f"--socket={api.path}", "list"],
+                         capture_output=True, text=True, timeout=30)
+    assert run.returncode == 6 and "reeve-admin" in run.stderr, run.stderr
+
+
+def test_wait_outlives_a_killed_api(database, start):
+    database.add_kind("echo")
+    api = start(keep=True)
+    real = Ctl(api.path)
+    job = real("submit", "echo", status=0).stdout.strip()
+    wait = subprocess.Popen([CTL, f"--socket={api.path}", "wait", job], stderr=subprocess.PIPE, text=True)
+    time.sleep(1)
+    api.kill9()
+    time.sleep(0.5)
+    api.start()
+    api.wait_up()
+    api.end_job(job)
+    _, said = wait.communicate(timeout=60)
+    assert wait.returncode == 0 and said.splitlines()[-1] == f"{job}: succeeded", said
