@@ -84,7 +84,7 @@ def test_killed_initdb_heals(machine):
 
 def test_killed_bootstrap_heals(machine):
     """Between the server's first start and the roles: the next start makes what is missing."""
-    machine.psql("drop database reeve", user="reeve-postgres", role="reeve-postgres", database="postgres")
+    machine.psql("drop database reeve with (force)", user="reeve-postgres", role="reeve-postgres", database="postgres")
     machine.kill9(UNIT)
     wait_ready(machine)
     assert machine.psql("select current_database()") == "reeve"
