@@ -415,3 +415,8 @@ const char *store_last_error(const Store *s)
 {
         return s->error;
 }
+
+bool store_lacks_schema(const Store *s)
+{
+        return strstr(s->error, "(SQLSTATE 42P01)") || strstr(s->error, "(SQLSTATE 3F000)");
+}

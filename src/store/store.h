@@ -55,6 +55,8 @@ usec_t store_oldest_age_usec(const Store *s);
 /* One line about the last failure, of a statement (with its name and SQLSTATE) or of the
  * connection; "" if none. */
 const char *store_last_error(const Store *s);
+/* Whether the last failure says that the schema, or a table of it, is not there. */
+bool store_lacks_schema(const Store *s);
 
 /* No callback will follow. The statement is not undone. NULL-safe, returns NULL. */
 StoreRequest *store_request_cancel(StoreRequest *q);

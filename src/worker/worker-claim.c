@@ -16,6 +16,7 @@
 
 /* One claim on its way: the cursors it was made from. */
 typedef struct Claim {
+        int64_t instance; /* for which it was made */
         StoreCursor cursors[REEVE_CLAIM_LANES_MAX];
         unsigned n_cursors;
         unsigned n_jobs; /* asked for */
@@ -155,9 +156,10 @@ static void on_claimed(int error, const StoreClaimedJob *jobs, unsigned n_jobs, 
         Worker *w = userdata;
         _cleanup_(freep) Claim *claim = TAKE_PTR(w->claim);
 
-        if (error < 0) {
-                if (error == -EIO || error == -EPROTO)
-                        log_error("Failed to claim: %s", store_last_error(w->store));
+        if (error < 0 || claim->instance != w->instance) {
+                /* Jobs that came for an instance which is dead by now are freed like all that it
+                 * had. */
+                worker_note_error(w, error);
                 claim_rest(w);
                 return;
         }
@@ -196,6 +198,7 @@ static void on_lanes(int error, const StoreLane *lanes, unsigned n_lanes, void *
 
         w->claiming = false;
         if (error < 0) {
+                worker_note_error(w, error);
                 claim_rest(w);
                 return;
         }
@@ -272,6 +275,7 @@ static void claim_next(Worker *w)
                 claim_rest(w);
                 return;
         }
+        claim->instance = w->instance;
         claim->n_jobs = n_wanted(w);
         claim->n_cursors = lane_table_pick(
                 &w->lanes, (const char *const *) w->paused, claim->cursors, REEVE_CLAIM_LANES_MAX);

@@ -36,6 +36,11 @@ void worker_note_error(Worker *w, int error)
 {
         usec_t now = now_usec(CLOCK_MONOTONIC);
 
+        if (error == -EIO && w->instance > 0 && store_lacks_schema(w->store)) {
+                log_error("The schema is gone: %s", store_last_error(w->store));
+                worker_disowned(w);
+                return;
+        }
         if ((error != -EIO && error != -EPROTO) ||
                 (w->noted_usec > 0 && now < w->noted_usec + NOTE_USEC))
                 return;

@@ -245,6 +245,18 @@ def test_a_claim_that_was_committed_after_its_connection_was_lost(world):
     assert world.history(id)[0]["cause"] == "claim-lost"
 
 
+def test_a_schema_that_goes_and_comes_back(world):
+    world.sh("echo", "cat")
+    w = world.start()
+    assert world.run("echo", 1)["result"] == 1
+    world.db.sql("drop schema reeve cascade")
+    wait_for(lambda: "waiting for the schema" in w.notify.status, 10, "says what it waits for")
+    world.db.migrate("up")
+    wait_for(lambda: world.db.value("select count(*) from reeve.kind") == 1, 20, "publishes its kinds again")
+    assert world.run("echo", 2)["result"] == 2
+    assert w.process.poll() is None
+
+
 def test_database_away_at_start_and_for_a_while(world):
     world.sh("echo", "cat")
     world.db.server.stop()
