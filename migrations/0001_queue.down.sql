@@ -12,7 +12,7 @@ drop function reeve.enqueue_batch(jsonb);
 drop type reeve.enqueue_input;
 drop function reeve.children_ended(uuid[]);
 drop function reeve.ensure_partitions(timestamptz);
-drop table reeve.blob_ref, reeve.blob, reeve.progress, reeve.key, reeve.history, reeve.done, reeve.cancel_request,
+drop table reeve.api_key, reeve.blob_ref, reeve.blob, reeve.progress, reeve.key, reeve.history, reeve.done, reeve.cancel_request,
         reeve.lease, reeve.instance, reeve.waiting, reeve.blocked, reeve.scheduled, reeve.ready, reeve.job, reeve.queue,
         reeve.kind;
 drop sequence reeve.run_seq, reeve.ready_seq;

@@ -283,6 +283,23 @@ create table reeve.blob_ref (
 );
 create index blob_ref_digest on reeve.blob_ref (tenant, digest);
 
+-- Who may use the HTTP API over TCP. What a key is is known to its holder alone; here is its SHA-256.
+create table reeve.api_key (
+        id bigint generated always as identity primary key,
+        name text not null check (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
+        hash text not null unique check (hash ~ '^[0-9a-f]{64}$'),
+        role text not null check (role in ('admin', 'submit', 'read', 'worker', 'metrics')),
+        tenant text check (tenant ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'), -- null: every tenant's
+        subject text check (length(subject) <= 256),
+        act_for_subjects boolean not null default false,
+        created_at timestamptz not null default clock_timestamp(),
+        created_by text not null,
+        expires_at timestamptz,
+        revoked_at timestamptz,
+        revoked_by text
+);
+create unique index api_key_name on reeve.api_key (name) where revoked_at is null;
+
 -- Makes the weekly partitions of job and done from last week to the given instant. Weeks begin on Monday, UTC. Callers
 -- wait for each other on an advisory lock, for partitions are made by every worker that starts.
 create function reeve.ensure_partitions(until timestamptz default now() + interval '28 days') returns integer
@@ -812,6 +829,8 @@ grant execute on function reeve.enqueue_batch(jsonb), reeve.cancel_job(uuid, tex
         to reeve_api, reeve_worker;
 
 grant select on all tables in schema reeve to reeve_api, reeve_worker;
+revoke select on reeve.api_key from reeve_worker;
+grant insert, update (revoked_at, revoked_by) on reeve.api_key to reeve_api;
 grant insert, delete on reeve.ready, reeve.scheduled, reeve.waiting, reeve.lease, reeve.cancel_request to reeve_worker;
 grant update on reeve.ready, reeve.scheduled to reeve_worker; -- row locks (for update) need it
 grant update (started) on reeve.lease to reeve_worker;

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <grp.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "api-private.h"
+#include "sha256.h"
+#include "store-key.h"
 
 #define ADMIN_GROUP "reeve-admin"
 #define ALL_RIGHTS  ((1U << _API_RIGHT_MAX) - 1)
@@ -60,5 +65,227 @@ int peer_identify(Api *a, HttpRequest *r, Caller *ret)
         (void) snprintf(ret->actor, sizeof(ret->actor), "uid:%u", peer.uid);
         if (peer.uid == 0 || peer_in_group(fd, peer.gid, admin_gid()))
                 ret->rights = ALL_RIGHTS;
+        ret->acts = true;
         return 0;
+}
+
+/* ---- keys, over TCP ---- */
+
+#define CACHE_SIZE  256U /* by the first byte of the hash; a newer entry takes the place */
+#define CACHED_USEC (5 * USEC_PER_SEC) /* a revocation holds at the latest after this */
+#define FAILURES_MAX                                                                               \
+        10U /* wrong keys of an address in FAILURES_USEC; then nothing is looked up                \
+             */
+#define FAILURES_USEC  (10 * USEC_PER_SEC)
+#define ADDRESSES      256U /* addresses that share a place share the limit */
+#define TOKEN_SIZE_MAX 512U
+
+typedef struct CachedKey {
+        char hash[SHA256_HEX_MAX];
+        bool good;
+        usec_t until_usec;
+        Caller caller;
+} CachedKey;
+
+typedef struct Failures {
+        unsigned n;
+        usec_t since_usec;
+} Failures;
+
+struct Keyring {
+        CachedKey *cache[CACHE_SIZE];
+        Failures failures[ADDRESSES];
+};
+
+typedef struct Bearer {
+        char hash[SHA256_HEX_MAX];
+        CallReady ready;
+} Bearer;
+
+int keyring_new(Keyring **ret)
+{
+        *ret = new0(Keyring, 1);
+        return *ret ? 0 : -ENOMEM;
+}
+
+void keyring_forget(Keyring *k)
+{
+        for (unsigned i = 0; i < CACHE_SIZE; i++)
+                k->cache[i] = mfree(k->cache[i]);
+}
+
+Keyring *keyring_free(Keyring *k)
+{
+        if (k)
+                keyring_forget(k);
+        return mfree(k);
+}
+
+unsigned role_rights(const char *role)
+{
+        static const struct {
+                const char *role;
+                unsigned rights;
+        } roles[] = {
+                { "admin", ALL_RIGHTS }, { "submit", 1U << API_READ | 1U << API_SUBMIT },
+                { "read", 1U << API_READ }, { "metrics", 1U << API_METRICS },
+                { "worker", 0 }, /* its routes are not there yet */
+        };
+
+        for (unsigned i = 0; i < ELEMENTSOF(roles); i++)
+                if (streq(role, roles[i].role))
+                        return roles[i].rights | 1U << API_PUBLIC;
+        return 0;
+}
+
+static CachedKey **cache_place(Keyring *k, const char *hash)
+{
+        char byte[3] = { hash[0], hash[1], '\0' };
+
+        return k->cache + strtoul(byte, NULL, 16) % CACHE_SIZE;
+}
+
+static Failures *failures_of(Keyring *k, HttpRequest *r)
+{
+        struct sockaddr_storage peer = {};
+        socklen_t size = sizeof(peer);
+        const unsigned char *p = (const unsigned char *) &((struct sockaddr_in *) &peer)->sin_addr;
+        size_t n = 4;
+        unsigned h = 0;
+
+        (void) getpeername(http_request_get_fd(r), (struct sockaddr *) &peer, &size);
+        if (peer.ss_family == AF_INET6) {
+                p = ((struct sockaddr_in6 *) &peer)->sin6_addr.s6_addr;
+                n = 8; /* who has one has the whole /64 */
+        }
+        for (size_t i = 0; i < n; i++)
+                h = h * 31 + p[i];
+        return k->failures + h % ADDRESSES;
+}
+
+static void refuse(Call *c, const char *detail)
+{
+        const ProblemReport report = { .problem = PROBLEM_UNAUTHORIZED,
+                .detail = detail,
+                .instance = http_request_get_path(c->request) };
+        _cleanup_(http_response_freep) HttpResponse *response = http_response_new_problem(&report);
+
+        if (response && http_response_add(response, "WWW-Authenticate", "Bearer") < 0)
+                response = http_response_free(response);
+        call_reply(c, TAKE_PTR(response), 401);
+}
+
+static void too_often(Call *c)
+{
+        const ProblemReport report = { .problem = PROBLEM_TOO_MANY_REQUESTS,
+                .detail = "Too many wrong keys came from your address.",
+                .instance = http_request_get_path(c->request) };
+        _cleanup_(http_response_freep) HttpResponse *response = http_response_new_problem(&report);
+
+        if (response && http_response_add(response, "Retry-After", "10") < 0)
+                response = http_response_free(response);
+        call_reply(c, TAKE_PTR(response), 429);
+}
+
+static bool is_blocked(const Failures *f, usec_t now)
+{
+        return f->n >= FAILURES_MAX && now - f->since_usec < FAILURES_USEC;
+}
+
+static void judge(Call *c, const CachedKey *key, CallReady ready)
+{
+        Failures *f = failures_of(c->api->keyring, c->request);
+        usec_t now = now_usec(CLOCK_MONOTONIC);
+
+        if (key->good) {
+                c->caller = key->caller;
+                ready(c);
+                return;
+        }
+        if (now - f->since_usec >= FAILURES_USEC)
+                *f = (Failures){ .since_usec = now };
+        f->n++;
+        refuse(c, "This key is not known, has expired or was revoked.");
+}
+
+static void fill_caller(Caller *k, const char *const *row)
+{
+        const char *tenant = row[STORE_KEY_TENANT];
+        const char *subject = row[STORE_KEY_SUBJECT];
+
+        *k = (Caller){ .rights = role_rights(row[STORE_KEY_ROLE]) };
+        k->acts = streq_ptr(row[STORE_KEY_ACTS], "true") || caller_may(k, API_ADMIN);
+        (void) snprintf(k->actor, sizeof(k->actor), "key:%s", row[STORE_KEY_NAME]);
+        (void) snprintf(k->tenant, sizeof(k->tenant), "%s", tenant ? tenant : "");
+        (void) snprintf(k->subject, sizeof(k->subject), "%s", subject && !k->acts ? subject : "");
+}
+
+static void on_key(int error, const char *const *row, void *userdata)
+{
+        Call *c = userdata;
+        Bearer b = *(Bearer *) c->data;
+        CachedKey **place = cache_place(c->api->keyring, b.hash);
+        CachedKey *key;
+
+        c->pending = NULL;
+        c->cleanup(c);
+        c->cleanup = NULL;
+        c->data = NULL;
+        if (call_failed(c, error))
+                return;
+        key = *place ? *place : new0(CachedKey, 1);
+        if (call_failed(c, key ? 0 : -ENOMEM))
+                return;
+        *place = key;
+        *key = (CachedKey){ .good = row != NULL };
+        memcpy(key->hash, b.hash, sizeof(key->hash));
+        key->until_usec = now_usec(CLOCK_MONOTONIC) + CACHED_USEC;
+        if (row)
+                fill_caller(&key->caller, row);
+        judge(c, key, b.ready);
+}
+
+static void free_bearer(Call *c)
+{
+        free(c->data);
+}
+
+void bearer_identify(Call *c, CallReady ready)
+{
+        const char *field = http_request_get_header(c->request, "Authorization");
+        Keyring *ring = c->api->keyring;
+        usec_t now = now_usec(CLOCK_MONOTONIC);
+        char hash[SHA256_HEX_MAX];
+        char detail[256];
+        const CachedKey *key;
+        Bearer *b;
+
+        if (!field || strncasecmp(field, "Bearer ", 7) != 0 || strlen(field) > TOKEN_SIZE_MAX) {
+                refuse(c, "Send \"Authorization: Bearer KEY\".");
+                return;
+        }
+        field += 7 + strspn(field + 7, " ");
+        if (call_failed(c, sha256_hex(field, strlen(field), hash)))
+                return;
+        key = *cache_place(ring, hash);
+        if (key && streq(key->hash, hash) && now < key->until_usec) {
+                judge(c, key, ready);
+                return;
+        }
+        if (is_blocked(failures_of(ring, c->request), now)) {
+                too_often(c);
+                return;
+        }
+        if (!api_is_available(c->api, detail, sizeof(detail))) {
+                call_problem(c, PROBLEM_UNAVAILABLE, "%s", detail);
+                return;
+        }
+        b = new0(Bearer, 1);
+        if (call_failed(c, b ? 0 : -ENOMEM))
+                return;
+        b->ready = ready;
+        memcpy(b->hash, hash, sizeof(hash));
+        c->data = b;
+        c->cleanup = free_bearer;
+        (void) call_failed(c, store_get_api_key(c->api->store, hash, on_key, c, &c->pending));
 }

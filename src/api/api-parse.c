@@ -168,7 +168,7 @@ static int read_owner(JobReader *j)
                 subject = caller->subject;
         if (!caller_sees(caller, tenant, caller->subject))
                 return wrong(j, "tenant", "it is not yours");
-        if (caller->subject[0] && !streq(subject, caller->subject))
+        if (subject && !caller->acts && !streq(subject, caller->subject))
                 return wrong(j, "subject", "you may not act for another one");
         json_put_string(&j->writer, "tenant", tenant);
         if (subject)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include "api-handlers.h"
 #include "api.h"
 #include "blob.h"
 #include "config-load.h"
@@ -11,13 +12,14 @@
 
 /* What the files of this folder share. call: a request that is being answered; caller: who asks. */
 
-#define SCHEMA_NEEDED 1
+#define SCHEMA_NEEDED REEVE_SCHEMA_VERSION
 #define STALL_USEC    (3 * USEC_PER_SEC) /* an answer that takes longer: the database is stuck */
 #define WAIT_MAX_USEC (60 * USEC_PER_SEC) /* ?wait= */
 #define CALL_CODES    8 /* different status codes of a route that are counted apart */
 typedef enum ApiRight {
         API_PUBLIC,
         API_READ,
+        API_FLEET, /* what is of no tenant */
         API_SUBMIT,
         API_METRICS,
         API_ADMIN,
@@ -38,6 +40,7 @@ typedef struct Caller {
         char actor[API_ACTOR_MAX]; /* "uid:0", "key:NAME" */
         char tenant[REEVE_NAME_MAX + 1]; /* "": every tenant's */
         char subject[REEVE_SUBJECT_MAX + 1]; /* "": every subject's */
+        bool acts; /* may name any subject */
 } Caller;
 
 typedef struct Call Call;
@@ -119,26 +122,18 @@ int api_start_health(Api *a);
 void api_update_status(Api *a);
 /* Whether the database can be asked; detail says why not. */
 bool api_is_available(const Api *a, char *detail, size_t size);
-void handle_health(HttpRequest *r, void *userdata);
-void handle_metrics(HttpRequest *r, void *userdata);
-void handle_stats(HttpRequest *r, void *userdata);
 
 /* Who asks by a unix socket. Returns 0 or -errno. */
 int peer_identify(Api *a, HttpRequest *r, Caller *ret);
-
-void handle_create(HttpRequest *r, void *userdata);
+/* Who asks by a key: calls ready, or answers. */
+typedef void (*CallReady)(Call *c);
+void bearer_identify(Call *c, CallReady ready);
+unsigned role_rights(const char *role); /* 0: there is no such role */
+int keyring_new(Keyring **ret);
+Keyring *keyring_free(Keyring *k);
+void keyring_forget(Keyring *k);
 
 /* ---- api-jobs.c, api-wait.c, api-files.c, api-list.c ---- */
-void handle_get_job(HttpRequest *r, void *userdata);
-void handle_cancel(HttpRequest *r, void *userdata);
-void handle_retry(HttpRequest *r, void *userdata);
-void handle_history(HttpRequest *r, void *userdata);
-void handle_list(HttpRequest *r, void *userdata);
-void handle_files(HttpRequest *r, void *userdata);
-void handle_file(HttpRequest *r, void *userdata);
-void handle_queues(HttpRequest *r, void *userdata);
-void handle_workers(HttpRequest *r, void *userdata);
-void handle_kinds(HttpRequest *r, void *userdata);
 /* Asks for the job c->id and answers with it. */
 void call_show_job(Call *c, unsigned status);
 

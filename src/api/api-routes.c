@@ -24,10 +24,14 @@ static const HttpRoute routes[] = {
         { HTTP_GET, "/api/jobs/{id}/files", handle_files, API_READ, 0, 0, "a job's files" },
         { HTTP_GET, "/api/jobs/{id}/files/{name...}", handle_file, API_READ, 0, 0,
                 "the content of a file" },
-        { HTTP_GET, "/api/queues", handle_queues, API_READ, 0, 0, "queues and what is in them" },
-        { HTTP_GET, "/api/workers", handle_workers, API_READ, 0, 0, "living workers" },
+        { HTTP_GET, "/api/queues", handle_queues, API_FLEET, 0, 0, "queues and what is in them" },
+        { HTTP_GET, "/api/workers", handle_workers, API_FLEET, 0, 0, "living workers" },
         { HTTP_GET, "/api/kinds", handle_kinds, API_READ, 0, 0, "published kinds" },
-        { HTTP_GET, "/api/stats", handle_stats, API_READ, 0, 0, "jobs by live state" },
+        { HTTP_GET, "/api/stats", handle_stats, API_FLEET, 0, 0, "jobs by live state" },
+        { HTTP_GET, "/api/keys", handle_list_keys, API_ADMIN, 0, 0, "list keys" },
+        { HTTP_POST, "/api/keys", handle_add_key, API_ADMIN, HTTP_BODY_JSON, API_BODY_SMALL,
+                "make a key" },
+        { HTTP_DELETE, "/api/keys/{key}", handle_revoke_key, API_ADMIN, 0, 0, "revoke a key" },
         {},
 };
 

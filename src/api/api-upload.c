@@ -195,7 +195,7 @@ static int on_data(const void *data, size_t size, void *userdata)
         Create *k = userdata;
 
         if (k->skipping)
-                return 0;
+                return size > 0 ? UPLOAD_BAD_NAME : 0;
         if (!k->in_job)
                 return append(k, data, size);
         if (k->job.len + size > CREATE_FIELD_MAX)

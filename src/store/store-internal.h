@@ -81,6 +81,8 @@ void store_decode_done(StoreRequest *q, int error, const PGresult *result);
 void store_decode_count(StoreRequest *q, int error, const PGresult *result); /* no row: 0 */
 void store_decode_n_rows(
         StoreRequest *q, int error, const PGresult *result); /* a StoreCountCallback */
+/* The first row as texts: a StoreRowCallback. */
+void store_decode_row(StoreRequest *q, int error, const PGresult *result);
 void store_decode_run_ids(StoreRequest *q, int error, const PGresult *result);
 
 #define COLUMN(type, structure, member)                                                            \

@@ -4,8 +4,6 @@
 #include "store-internal.h"
 #include "store-sql.h"
 
-#define ROW_MAX 8
-
 static const StoreColumn enqueued_columns[] = {
         COLUMN(COLUMN_I64, StoreEnqueued, n),
         COLUMN(COLUMN_TEXT_NULL, StoreEnqueued, job),
@@ -27,22 +25,6 @@ static void decode_ids(StoreRequest *q, int error, const PGresult *result)
         if (error == 0)
                 error = store_decode(result, id_columns, 1, sizeof(char *), (void **) &ids, &n);
         callback(error, (StoreIds) ids, error < 0 ? 0 : n, q->call.userdata);
-}
-
-static void decode_row(StoreRequest *q, int error, const PGresult *result)
-{
-        StoreRowCallback callback = (StoreRowCallback) q->call.callback;
-        const char *row[ROW_MAX] = {};
-        int n = error == 0 ? PQnfields(result) : 0;
-        bool found = error == 0 && PQntuples(result) > 0;
-
-        if (n > ROW_MAX) {
-                error = -EPROTO;
-                found = false;
-        }
-        for (int i = 0; found && i < n; i++)
-                row[i] = PQgetisnull(result, 0, i) ? NULL : PQgetvalue(result, 0, i);
-        callback(error, found ? row : NULL, q->call.userdata);
 }
 
 static const StoreColumn stats_columns[] = {
@@ -113,7 +95,7 @@ int store_get_job(Store *s, const char *id, StoreRowCallback callback, void *use
 
         params_text(&p, id);
         return store_send(
-                s, &sql_get_job, &p, STORE_CALL(decode_row, callback, userdata, ret_request));
+                s, &sql_get_job, &p, STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }
 
 static void put_act(StoreParams *p, const StoreAct *act)
@@ -131,8 +113,8 @@ int store_cancel_job(Store *s, const StoreAct *act, StoreRowCallback callback, v
         StoreParams p = {};
 
         put_act(&p, act);
-        return store_send(
-                s, &sql_cancel_job, &p, STORE_CALL(decode_row, callback, userdata, ret_request));
+        return store_send(s, &sql_cancel_job, &p,
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }
 
 int store_retry_job(Store *s, const StoreAct *act, StoreRowCallback callback, void *userdata,
@@ -142,8 +124,8 @@ int store_retry_job(Store *s, const StoreAct *act, StoreRowCallback callback, vo
 
         put_act(&p, act);
         params_text(&p, act->new_id);
-        return store_send(
-                s, &sql_retry_job, &p, STORE_CALL(decode_row, callback, userdata, ret_request));
+        return store_send(s, &sql_retry_job, &p,
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }
 
 int store_list_history(Store *s, const char *id, unsigned n_most, StoreRowCallback callback,
@@ -153,8 +135,8 @@ int store_list_history(Store *s, const char *id, unsigned n_most, StoreRowCallba
 
         params_text(&p, id);
         params_u64(&p, n_most);
-        return store_send(
-                s, &sql_list_history, &p, STORE_CALL(decode_row, callback, userdata, ret_request));
+        return store_send(s, &sql_list_history, &p,
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }
 
 int store_list_files(Store *s, const char *id, unsigned n_most, StoreRowCallback callback,
@@ -164,8 +146,8 @@ int store_list_files(Store *s, const char *id, unsigned n_most, StoreRowCallback
 
         params_text(&p, id);
         params_u64(&p, n_most);
-        return store_send(
-                s, &sql_list_files, &p, STORE_CALL(decode_row, callback, userdata, ret_request));
+        return store_send(s, &sql_list_files, &p,
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }
 
 int store_list_workers(
@@ -173,8 +155,8 @@ int store_list_workers(
 {
         StoreParams p = {};
 
-        return store_send(
-                s, &sql_list_workers, &p, STORE_CALL(decode_row, callback, userdata, ret_request));
+        return store_send(s, &sql_list_workers, &p,
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }
 
 int store_list_kinds(
@@ -182,8 +164,8 @@ int store_list_kinds(
 {
         StoreParams p = {};
 
-        return store_send(
-                s, &sql_list_kinds, &p, STORE_CALL(decode_row, callback, userdata, ret_request));
+        return store_send(s, &sql_list_kinds, &p,
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }
 
 int store_list_queues(
@@ -191,8 +173,8 @@ int store_list_queues(
 {
         StoreParams p = {};
 
-        return store_send(
-                s, &sql_list_queues, &p, STORE_CALL(decode_row, callback, userdata, ret_request));
+        return store_send(s, &sql_list_queues, &p,
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }
 
 int store_get_file(Store *s, const char *id, const char *name, StoreRowCallback callback,
@@ -202,8 +184,8 @@ int store_get_file(Store *s, const char *id, const char *name, StoreRowCallback 
 
         params_text(&p, id);
         params_text(&p, name);
-        return store_send(
-                s, &sql_get_file, &p, STORE_CALL(decode_row, callback, userdata, ret_request));
+        return store_send(s, &sql_get_file, &p,
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }
 
 /* The filter that drives: a state's own table is the narrowest of all, the primary key the widest.
@@ -247,8 +229,8 @@ int store_list_jobs(Store *s, const StoreJobFilter *f, StoreRowCallback callback
         params_text(&p, f->state);
         params_text(&p, f->subject);
         params_u64(&p, f->n_most);
-        return store_send(
-                s, choose_list(f), &p, STORE_CALL(decode_row, callback, userdata, ret_request));
+        return store_send(s, choose_list(f), &p,
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }
 
 int store_note_blobs(Store *s, const StoreBlobNote *blobs, unsigned n_blobs,

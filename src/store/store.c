@@ -6,10 +6,12 @@
 
 #include "parse-util.h"
 #include "store-internal.h"
+#include "store-jobs.h"
 #include "store-run.h"
 #include "store-sql.h"
 
 #define STORE_ERROR_MAX 400
+#define ROW_MAX         8
 
 struct Store {
         PqLoop *pq;
@@ -287,6 +289,22 @@ void store_decode_run_ids(StoreRequest *q, int error, const PGresult *result)
         if (error == 0)
                 error = store_decode(result, columns, 1, sizeof(int64_t), (void **) &ids, &n);
         callback(error, ids, error < 0 ? 0 : n, q->call.userdata);
+}
+
+void store_decode_row(StoreRequest *q, int error, const PGresult *result)
+{
+        StoreRowCallback callback = (StoreRowCallback) q->call.callback;
+        const char *row[ROW_MAX] = {};
+        int n = error == 0 ? PQnfields(result) : 0;
+        bool found = error == 0 && PQntuples(result) > 0;
+
+        if (n > ROW_MAX) {
+                error = -EPROTO;
+                found = false;
+        }
+        for (int i = 0; found && i < n; i++)
+                row[i] = PQgetisnull(result, 0, i) ? NULL : PQgetvalue(result, 0, i);
+        callback(error, found ? row : NULL, q->call.userdata);
 }
 
 void store_decode_n_rows(StoreRequest *q, int error, const PGresult *result)
