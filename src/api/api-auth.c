@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <grp.h>
 #include <netinet/in.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/socket.h>
 
 #include "api-private.h"
+#include "parse-util.h"
 #include "sha256.h"
 #include "store-key.h"
 
@@ -53,6 +55,35 @@ static bool peer_in_group(int fd, gid_t primary, gid_t gid)
         return false;
 }
 
+static bool is_user(const char *name, uid_t uid)
+{
+        uint64_t number;
+        struct passwd *p;
+
+        if (parse_u64(name, 0, UINT32_MAX - 1, &number) >= 0)
+                return number == uid;
+        p = getpwnam(name);
+        return p && p->pw_uid == uid;
+}
+
+/* The first Allow= that fits. */
+static void look_up_peer(const SettingsPeers *peers, uid_t uid, Caller *k)
+{
+        for (size_t i = 0; i < peers->n_items; i++) {
+                char **words = peers->items[i].words;
+
+                if (!is_user(words[0], uid))
+                        continue;
+                k->rights = role_rights(words[1]);
+                if (!streq(words[2], "*"))
+                        (void) snprintf(k->tenant, sizeof(k->tenant), "%s", words[2]);
+                if (words[3])
+                        (void) snprintf(k->subject, sizeof(k->subject), "%s", words[3]);
+                k->acts = !words[3];
+                return;
+        }
+}
+
 int peer_identify(Api *a, HttpRequest *r, Caller *ret)
 {
         int fd = http_request_get_fd(r);
@@ -62,10 +93,11 @@ int peer_identify(Api *a, HttpRequest *r, Caller *ret)
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
                 return -errno;
         *ret = (Caller){};
-        (void) snprintf(ret->actor, sizeof(ret->actor), "uid:%u", peer.uid);
         if (peer.uid == 0 || peer_in_group(fd, peer.gid, admin_gid()))
-                ret->rights = ALL_RIGHTS;
-        ret->acts = true;
+                *ret = (Caller){ .rights = ALL_RIGHTS, .acts = true };
+        else
+                look_up_peer(&a->settings.peers, peer.uid, ret);
+        (void) snprintf(ret->actor, sizeof(ret->actor), "uid:%u", peer.uid);
         return 0;
 }
 

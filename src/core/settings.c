@@ -3,10 +3,12 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "kind-parse.h"
 #include "parse-util.h"
 #include "reeve-limits.h"
+#include "words.h"
 
 static int parse_database(const ConfEntry *e, const char *value, void *target)
 {
@@ -28,6 +30,57 @@ static int parse_prepared(const ConfEntry *e, const char *value, void *target)
         return r;
 }
 
+static void peers_done(SettingsPeers *p)
+{
+        for (size_t i = 0; i < p->n_items; i++)
+                words_free(p->items[i].words);
+        free(p->items);
+        *p = (SettingsPeers){};
+}
+
+static bool role_is_valid(const char *role)
+{
+        static const char *const roles[] = { "admin", "submit", "read", "metrics" };
+
+        for (unsigned i = 0; i < ELEMENTSOF(roles); i++)
+                if (streq(role, roles[i]))
+                        return true;
+        return false;
+}
+
+/* Each line adds one; an empty one forgets those before it. */
+static int parse_peer(const ConfEntry *e, const char *value, void *target)
+{
+        SettingsPeers *p = target;
+        char **words = NULL;
+        SettingsPeer *more;
+        size_t n;
+        int r;
+
+        if (*value == '\0') {
+                peers_done(p);
+                return 0;
+        }
+        r = words_parse(value, &words);
+        if (r < 0)
+                return r;
+        n = words_count(words);
+        if (n < 3 || n > 4 || !role_is_valid(words[1]) ||
+                (!streq(words[2], "*") && (!name_is_valid(words[2]) || streq(words[1], "admin"))) ||
+                (n == 4 && (strlen(words[3]) == 0 || strlen(words[3]) > REEVE_SUBJECT_MAX))) {
+                words_free(words);
+                return -EINVAL;
+        }
+        more = reallocarray(p->items, p->n_items + 1, sizeof(SettingsPeer));
+        if (!more) {
+                words_free(words);
+                return -ENOMEM;
+        }
+        p->items = more;
+        p->items[p->n_items++].words = words;
+        return 0;
+}
+
 #define KEY(s, k, parser, field, text, ...)                                                        \
         {                                                                                          \
                 .section = (s), .key = (k), .parse = (parser),                                     \
@@ -42,6 +95,8 @@ static const ConfEntry entries[] = {
         KEY("Worker", "HeartbeatSec", kind_parse_span, heartbeat_usec,
                 "a time span of at least 100ms", .min = 100 * USEC_PER_MSEC),
         KEY("Api", "SyncTimeoutSec", kind_parse_span, sync_timeout_usec, "a time span such as 60s"),
+        KEY("Peer", "Allow", parse_peer, peers,
+                "USER ROLE TENANT [SUBJECT]; an admin's TENANT is *"),
         KEY("Limits", "BodyMax", conf_parse_size, body_max, "a size of at least 64K, such as 16M",
                 .min = REEVE_PAYLOAD_INLINE_MAX),
         KEY("Limits", "UploadMax", conf_parse_size, upload_max,
@@ -57,6 +112,7 @@ const ConfEntry *settings_entries(void)
 void settings_done(Settings *s)
 {
         free(s->database);
+        peers_done(&s->peers);
         *s = (Settings){ 0 };
 }
 

@@ -11,6 +11,16 @@
 #define SETTINGS_EMBEDDED_SOCKET_DIR "/run/reeve-postgres"
 #define SETTINGS_DATABASE_DEFAULT    "host=" SETTINGS_EMBEDDED_SOCKET_DIR " dbname=reeve"
 
+/* What a local user may do by the API's unix socket. */
+typedef struct SettingsPeer {
+        char **words; /* USER ROLE TENANT [SUBJECT], as in reeve.conf(5) */
+} SettingsPeer;
+
+typedef struct SettingsPeers {
+        SettingsPeer *items; /* the first that fits counts */
+        size_t n_items;
+} SettingsPeers;
+
 /* reeve.conf and its drop-ins (reeve.conf(5)). */
 typedef struct Settings {
         char *database; /* libpq connection string, never NULL */
@@ -21,6 +31,7 @@ typedef struct Settings {
         usec_t sync_timeout_usec; /* how long a synchronous request waits before its 202 */
         uint64_t body_max; /* bytes */
         uint64_t upload_max; /* bytes */
+        SettingsPeers peers;
 } Settings;
 
 /* The defaults, and then what was read. c may be empty. Findings go to report by file and line; a

@@ -2,6 +2,7 @@
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -49,14 +50,24 @@ def test_who_asks(api):
     r = api.get("/api/jobs", tcp=True)
     assert r.status == 401 and r.json["type"] == "urn:reeve:problem:unauthorized"
     assert api.get("/api/jobs").status == 200
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become other users")
+def test_peers(start, database):
+    """Who is on the unix socket is the kernel's word: the user, then its groups."""
+    database.add_kind("echo")
+    api = start(conf="[Peer]\nAllow=65001 submit acme\nAllow=65002 read * 7\n")
     os.chmod(api.path, 0o777)
-    script = ("import http.client,socket,sys\nc=http.client.HTTPConnection('h')\nc.sock=socket.socket(socket.AF_UNIX)\n"
-              f"c.sock.connect('{api.path}')\nc.request('GET','/api/jobs')\nprint(c.getresponse().status)")
-    if os.geteuid() == 0:
-        import subprocess
-        out = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c", script],
+    job = api.create(tenant="acme")["id"]
+    other = api.create(tenant="other", subject="7")["id"]
+    script = ("import http.client,socket,sys\nfor line in sys.argv[1:]:\n  m,p=line.split(' ')\n  c=http.client.HTTPConnection('h')\n"
+              f"  c.sock=socket.socket(socket.AF_UNIX)\n  c.sock.connect('{api.path}')\n"
+              "  c.request(m,p,'{\"kind\":\"echo\"}' if m=='POST' else None,{'Content-Type':'application/json'})\n  print(c.getresponse().status)")
+    asked = [f"GET /api/jobs/{job}", f"GET /api/jobs/{other}", "POST /api/jobs", "GET /api/keys", "GET /api/workers"]
+    for uid, want in [(65534, [403] * 5), (65001, [200, 404, 202, 403, 403]), (65002, [404, 200, 403, 403, 200])]:
+        out = subprocess.run(["setpriv", f"--reuid={uid}", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c", script, *asked],
                              capture_output=True, text=True, check=True)
-        assert out.stdout.strip() == "403"
+        assert [int(x) for x in out.stdout.split()] == want, uid
 
 
 def test_stop_loses_no_request(database, start):
