@@ -103,7 +103,7 @@ int peer_identify(Api *a, HttpRequest *r, Caller *ret)
 
 /* ---- keys, over TCP ---- */
 
-#define CACHE_SIZE  256U /* by the first byte of the hash; a newer entry takes the place */
+#define CACHE_SIZE  256U /* by the hash's first byte; a newer entry takes the place */
 #define CACHED_USEC (5 * USEC_PER_SEC) /* a revocation holds at the latest after this */
 #define FAILURES_MAX                                                                               \
         10U /* wrong keys of an address in FAILURES_USEC; then nothing is looked up                \
@@ -125,7 +125,9 @@ typedef struct Failures {
 } Failures;
 
 struct Keyring {
-        CachedKey *cache[CACHE_SIZE];
+        /* Apart, so that who guesses drives no good key out. */
+        CachedKey *good[CACHE_SIZE];
+        CachedKey *wrong[CACHE_SIZE];
         Failures failures[ADDRESSES];
 };
 
@@ -142,8 +144,10 @@ int keyring_new(Keyring **ret)
 
 void keyring_forget(Keyring *k)
 {
-        for (unsigned i = 0; i < CACHE_SIZE; i++)
-                k->cache[i] = mfree(k->cache[i]);
+        for (unsigned i = 0; i < CACHE_SIZE; i++) {
+                k->good[i] = mfree(k->good[i]);
+                k->wrong[i] = mfree(k->wrong[i]);
+        }
 }
 
 Keyring *keyring_free(Keyring *k)
@@ -170,11 +174,21 @@ unsigned role_rights(const char *role)
         return 0;
 }
 
-static CachedKey **cache_place(Keyring *k, const char *hash)
+static CachedKey **cache_place(CachedKey **cache, const char *hash)
 {
         char byte[3] = { hash[0], hash[1], '\0' };
 
-        return k->cache + strtoul(byte, NULL, 16) % CACHE_SIZE;
+        return cache + strtoul(byte, NULL, 16) % CACHE_SIZE;
+}
+
+static const CachedKey *cache_find(Keyring *k, const char *hash, usec_t now)
+{
+        const CachedKey *found[] = { *cache_place(k->good, hash), *cache_place(k->wrong, hash) };
+
+        for (unsigned i = 0; i < ELEMENTSOF(found); i++)
+                if (found[i] && streq(found[i]->hash, hash) && now < found[i]->until_usec)
+                        return found[i];
+        return NULL;
 }
 
 static Failures *failures_of(Keyring *k, HttpRequest *r)
@@ -256,7 +270,8 @@ static void on_key(int error, const char *const *row, void *userdata)
 {
         Call *c = userdata;
         Bearer b = *(Bearer *) c->data;
-        CachedKey **place = cache_place(c->api->keyring, b.hash);
+        Keyring *ring = c->api->keyring;
+        CachedKey **place = cache_place(row ? ring->good : ring->wrong, b.hash);
         CachedKey *key;
 
         c->pending = NULL;
@@ -299,8 +314,8 @@ void bearer_identify(Call *c, CallReady ready)
         field += 7 + strspn(field + 7, " ");
         if (call_failed(c, sha256_hex(field, strlen(field), hash)))
                 return;
-        key = *cache_place(ring, hash);
-        if (key && streq(key->hash, hash) && now < key->until_usec) {
+        key = cache_find(ring, hash, now);
+        if (key) {
                 judge(c, key, ready);
                 return;
         }
