@@ -39,8 +39,9 @@ typedef struct PqStatement {
  * result is NULL or the server's error, never rows:
  * - -ECONNRESET: the connection was lost: the outcome is unknown
  * - -ETIMEDOUT: overrun: the outcome is unknown
- * - -EAGAIN: the server undid it and asks for another try (serialization, deadlock, lock timeout,
- *   not a primary any more, a prepared statement that is gone)
+ * - -EAGAIN: the server undid it and asks for another try (serialization, deadlock, lock or
+ *   statement timeout, out of disk or memory, not a primary any more, a prepared statement that is
+ *   gone)
  * - -EIO: the server refused it: see PQresultErrorField()
  * The request is freed afterwards; sending new requests from here is allowed, freeing the
  * connection is not (nor from the callbacks below). */

@@ -9,7 +9,9 @@
 
 int pq_error_of_result(const PGresult *result, bool unprepared, bool *ret_lost)
 {
-        static const char *const retryable[] = { "40001", "40P01", "55P03" };
+        /* Conflicts, locks, a statement that somebody or statement_timeout cancelled, and a server
+         * without disk, memory or a working file: none of it is a word about the statement. */
+        static const char *const retryable[] = { "40", "53", "55P03", "57014", "58" };
         const char *sqlstate, *severity, *function;
 
         sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -27,7 +29,7 @@ int pq_error_of_result(const PGresult *result, bool unprepared, bool *ret_lost)
                 return -EAGAIN;
 
         for (size_t i = 0; i < ELEMENTSOF(retryable); i++)
-                if (streq(sqlstate, retryable[i]))
+                if (strncmp(sqlstate, retryable[i], strlen(retryable[i])) == 0)
                         return -EAGAIN;
         return -EIO;
 }
