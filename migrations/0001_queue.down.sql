@@ -11,6 +11,7 @@ drop function reeve.job_state(uuid);
 drop function reeve.enqueue_batch(jsonb);
 drop type reeve.enqueue_input;
 drop function reeve.children_ended(uuid[]);
+drop function reeve.lock_parents(bigint[]);
 drop function reeve.ensure_partitions(timestamptz);
 drop table reeve.api_key, reeve.blob_ref, reeve.blob, reeve.progress, reeve.key, reeve.history, reeve.done, reeve.cancel_request,
         reeve.lease, reeve.instance, reeve.waiting, reeve.blocked, reeve.scheduled, reeve.ready, reeve.job, reeve.queue,

@@ -347,6 +347,20 @@ begin
         select job, lane, 0, 0, flags | 1 from joined;
 end $$;
 
+-- Locks the waiting rows of the parents of these runs. Whoever ends or cancels jobs takes locks from above: the parent's
+-- waiting row, the job's own, then leases; in the order of ids among equals. So two of them never wait in a circle.
+create function reeve.lock_parents(runs bigint[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+        perform from reeve.waiting w where w.job = any (array(
+                select j.parent
+                from unnest(runs) as r (run_id) cross join lateral (
+                        select l.job from reeve.lease l
+                        where l.run_id between r.run_id and r.run_id and l.flags & 4 <> 0 limit 1
+                ) l cross join lateral (select j.parent from reeve.job j where j.id = l.job limit 1) j
+        )) order by w.job for update;
+end $$;
+
 create type reeve.enqueue_input as (
         n integer, grp integer, id uuid, kind text, payload jsonb, payload_blob text, inputs jsonb, queue text,
         priority smallint, tenant text, subject text, run_at timestamptz, deadline timestamptz, max_attempts smallint,
@@ -519,6 +533,8 @@ declare
         live record;
         child uuid;
 begin
+        perform from reeve.waiting w -- see lock_parents()
+        where w.job = (select j.parent from reeve.job j where j.id = end_idle_job.id) for update;
         for tries in 1..100 loop
                 with s as (
                         delete from reeve.scheduled x where x.job = id
@@ -558,6 +574,34 @@ begin
                 delete from reeve.key k where k.job = id and k.scope = 'unique';
         end if;
         if live.state = 'waiting' then
+                -- Those that wait for a worker in one go, for there may be thousands; then what is left, one by one.
+                with kid as materialized (
+                        select j.id from reeve.job j
+                        where j.parent = end_idle_job.id and not exists (select from reeve.done d where d.job = j.id)
+                ), s as (
+                        delete from reeve.scheduled x using kid k where x.job = k.id
+                        returning x.job, 'scheduled' as state, x.attempt, x.interruptions, x.flags
+                ), r as (
+                        delete from reeve.ready x using kid k where x.job = k.id
+                        returning x.job, 'ready', x.attempt, x.interruptions, x.flags
+                ), b as (
+                        delete from reeve.blocked x using kid k where x.job = k.id
+                        returning x.job, 'blocked', x.attempt, x.interruptions, x.flags
+                ), gone as (
+                        table s union all table r union all table b
+                ), ended as (
+                        insert into reeve.done (job, state, attempt, interruptions, cause, actor, reason)
+                        select g.job, 'cancelled', g.attempt, g.interruptions, 'cancelled', actor,
+                                coalesce('parent: ' || reason, 'its parent ended')
+                        from gone g
+                ), told as (
+                        insert into reeve.history (job, event, from_state, to_state, attempt, interruptions, cause, actor,
+                                reason)
+                        select g.job, 'cancel', g.state, 'cancelled', g.attempt, g.interruptions, 'cancelled', actor,
+                                coalesce('parent: ' || reason, 'its parent ended')
+                        from gone g
+                )
+                delete from reeve.key k using gone g where k.job = g.job and k.scope = 'unique' and g.flags & 2 <> 0;
                 for child in
                         select j.id from reeve.job j
                         where j.parent = end_idle_job.id and not exists (select from reeve.done d where d.job = j.id)
@@ -674,6 +718,7 @@ declare
         why text;
         n integer;
 begin
+        perform reeve.lock_parents(array[run_id]);
         delete from reeve.lease l using reeve.job j
         where l.run_id = spawn_children.run_id and l.run_key = spawn_children.run_key and j.id = l.job
         returning l.*, j.tenant, j.subject into run;
@@ -824,7 +869,8 @@ grant execute on function reeve.enqueue(text, jsonb, jsonb), reeve.cancel(uuid),
 grant execute on function reeve.retry_job(uuid, text, text, text, text, uuid) to reeve_api;
 grant execute on function reeve.enqueue_batch(jsonb), reeve.cancel_job(uuid, text, text), reeve.job_state(uuid),
         reeve.uuidv7(timestamptz), reeve.uuid_floor(timestamptz), reeve.lane(text, text, text, smallint),
-        reeve.children_ended(uuid[]), reeve.ensure_partitions(timestamptz), reeve.expire_deadlines(interval, integer),
+        reeve.children_ended(uuid[]), reeve.lock_parents(bigint[]), reeve.ensure_partitions(timestamptz),
+        reeve.expire_deadlines(interval, integer),
         reeve.spawn_children(bigint, uuid, jsonb, text)
         to reeve_api, reeve_worker;
 

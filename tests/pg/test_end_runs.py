@@ -401,6 +401,68 @@ def test_a_cancel_of_a_parent_while_its_child_ends_does_not_deadlock(queue):
     assert w.claim(5) == []
 
 
+def lock_lease(queue, run):
+    """Another session that has a lease row for a moment: a worker marks the run as started."""
+    x = queue.session(autocommit=False)
+    x.run("mark-started", [run["run_id"]], queue.instance)
+    return x
+
+
+def test_a_cancel_that_reaches_children_while_another_ends_does_not_deadlock(queue):
+    parent = parent_with_children(queue, 2)
+    runs = claim_all(queue)
+    kids = sorted(children_of(queue, parent))  # in the order in which a cancel takes them
+    x = lock_lease(queue, runs[kids[0]])
+    a, b = queue.session(), queue.session()
+    cancel = Thread(b.cancel, parent)
+    waits(queue, b)  # has the parent, wants the first child
+    end = Thread(a.end, runs[kids[1]], state="failed")
+    waits(queue, a)  # must not have the second child already
+    x.commit()
+    assert cancel.result() == "cancelled"
+    assert end.result() == {runs[kids[1]]["run_id"]}
+    queue.worker.end(runs[kids[0]], state="ready")
+    assert {queue.state(k) for k in kids} == {"cancelled", "failed"}
+    queue.check()
+
+
+def test_cancels_of_a_job_and_of_its_parent_do_not_deadlock(queue):
+    w = queue.worker
+    parent = parent_with_children(queue, 1)
+    (child,) = children_of(queue, parent)
+    run = claim_all(queue)[child]
+    assert w.spawn(run, [CHILD]) == 1
+    (grandchild,) = children_of(queue, child)
+    leaf = claim_all(queue)[grandchild]
+    x = lock_lease(queue, leaf)
+    a, b = queue.session(), queue.session()
+    below = Thread(a.cancel, child)
+    waits(queue, a)  # has the child, wants the grandchild
+    above = Thread(b.cancel, parent)
+    waits(queue, b)
+    x.commit()
+    assert below.result() == "cancelled"
+    assert above.result() in ("cancelled", "finished")
+    w.end(leaf, state="ready")
+    assert {queue.state(j) for j in (child, grandchild)} == {"cancelled"}
+    queue.check()
+
+
+def test_ten_thousand_children_are_made_and_cancelled(queue):
+    w = queue.worker
+    w.add()
+    (run,) = w.claim()
+    t0 = time.monotonic()
+    assert w.spawn(run, [CHILD] * 10000) == 10000
+    t1 = time.monotonic()
+    assert w.cancel(run["id"]) == "cancelled"
+    t2 = time.monotonic()
+    print(f"spawn {t1 - t0:.1f} s, cancel {t2 - t1:.1f} s")
+    assert t1 - t0 < 15 and t2 - t1 < 15, "longer than a worker waits for a statement"
+    assert queue.root.value("select count(*) from reeve.done") == 10001
+    queue.check()
+
+
 # ---- instances
 
 

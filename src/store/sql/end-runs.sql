@@ -3,7 +3,7 @@
 -- limits (core/retry.c) is the state: succeeded, failed, cancelled; scheduled (another attempt); ready (interrupted);
 -- the last two become cancelled if somebody asked for it, which the lease row says to whoever deletes it.
 -- Parents are told, keys given back, and what is more than an ordinary life goes into the history.
--- Locks: the lease rows in the order of run ids; then the parents' waiting rows in the order of ids. Rows: the runs that were ended.
+-- Locks: the parents' waiting rows in the order of ids; then the lease rows in the order of run ids. Rows: the runs that were ended.
 -- Index: lease_pkey, key_job, progress_pkey, waiting_pkey. "between", not "=": an equality may be planned as a merge with
 -- the whole index while the table is empty, and stays so when it is not; a range can only be a probe for each run.
 -- $1 bigint[] run_id  $2 uuid[] run_key  $3 text[] state  $4 text[] cause  $5 smallint[] exit status  $6 smallint[] signal
@@ -18,8 +18,11 @@ with input as materialized (
                 as t (run_id, run_key, state, cause, exit_status, exit_signal, error_code, error_message, result,
                         result_blob, delay_usec, cpu_usec, max_rss, unit, log, interrupted)
         order by t.run_id
+), locked as materialized (
+        select reeve.lock_parents(array_agg(i.run_id)) from input i
 ), gone as materialized (
         delete from reeve.lease l using input i where l.run_id between i.run_id and i.run_id and l.run_key = i.run_key
+                and (select count(*) from locked) > 0
         returning l.run_id, l.job, l.lane, l.flags, l.claimed_at, l.cancel_actor, l.cancel_reason,
                 case when l.cancel_actor is not null and i.state in ('scheduled', 'ready') then 'cancelled' else i.state end
                         as state, i.cause, i.exit_status, i.exit_signal,
