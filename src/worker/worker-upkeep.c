@@ -184,14 +184,6 @@ static int on_due(sd_event_source *s, uint64_t usec, void *userdata)
  * ----------------------------------------------------------------------------------------------------
  */
 
-static StandStill *find_still(Worker *w, int64_t instance)
-{
-        for (unsigned i = 0; i < w->n_still; i++)
-                if (w->still[i].instance == instance)
-                        return w->still + i;
-        return NULL;
-}
-
 static void on_voided(int error, int64_t n, void *userdata)
 {
         Worker *w = userdata;
@@ -205,33 +197,21 @@ static void on_voided(int error, int64_t n, void *userdata)
 static void on_instances(int error, const StoreBeat *beats, unsigned n, void *userdata)
 {
         Worker *w = userdata;
-        usec_t now = now_usec(CLOCK_BOOTTIME);
-        StandStill *still;
 
         worker_note_error(w, error);
-        if (error < 0)
+        if (error < 0 || stand_stills_look(&w->still, beats, n, now_usec(CLOCK_MONOTONIC)) < 0)
                 return;
-        still = new0(StandStill, n);
-        if (!still)
-                return;
-        for (unsigned i = 0; i < n; i++) {
-                const StandStill *old = find_still(w, beats[i].instance);
+        for (unsigned i = 0; i < w->still.n; i++) {
+                const StandStill *still = w->still.entries + i;
 
-                still[i] = (StandStill){ beats[i].instance, beats[i].beat, now };
-                if (old && old->beat == beats[i].beat)
-                        still[i].since_usec = old->since_usec;
-                if (now - still[i].since_usec >= w->settings.lease_usec &&
-                        beats[i].instance != w->instance) {
-                        log_warning("Worker instance %lld has not moved for its lease; its jobs "
-                                    "are taken back.",
-                                (long long) beats[i].instance);
-                        (void) store_void_instance(
-                                w->store, beats[i].instance, beats[i].beat, on_voided, w, NULL);
-                }
+                if (still->stood_usec < w->settings.lease_usec || still->instance == w->instance)
+                        continue;
+                log_warning("Worker instance %lld has not moved for its lease; its jobs are taken "
+                            "back.",
+                        (long long) still->instance);
+                (void) store_void_instance(
+                        w->store, still->instance, still->beat, on_voided, w, NULL);
         }
-        free(w->still);
-        w->still = still;
-        w->n_still = n;
 }
 
 /* A claim of a connection that was lost may be committed late (its backend stood still): nobody

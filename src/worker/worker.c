@@ -268,8 +268,10 @@ static void on_store_state(bool connected, const char *text, void *userdata)
                         log_warning("The database is away: %s", text);
         } else if (!connected && !w->told_away)
                 log_warning("No database yet: %s", text);
-        if (w->connected && !connected)
+        if (w->connected && !connected) {
                 w->lost_usec = now_usec(CLOCK_MONOTONIC);
+                stand_stills_forget(&w->still);
+        }
         w->told_away = !connected;
         w->connected = connected;
         if (connected && w->instance == 0 && w->state == WORKER_WAITING)
@@ -512,7 +514,7 @@ Worker *worker_free(Worker *w)
         free(w->claim);
         free(w->batch);
         lane_table_done(&w->lanes);
-        free(w->still);
+        stand_stills_done(&w->still);
         conf_names_free(w->paused);
         free((void *) w->kind_names);
         free(w->means);

@@ -8,6 +8,7 @@
 #include "lane-table.h"
 #include "reaper.h"
 #include "run-state.h"
+#include "stand-still.h"
 #include "store-instance.h"
 #include "store-upkeep.h"
 
@@ -28,12 +29,6 @@ typedef enum WorkerState {
         WORKER_DRAINING, /* claims no more */
         WORKER_STOPPING, /* no run is left; the instance's row is being closed */
 } WorkerState;
-
-/* Another instance's heartbeat counter, and since when it stands still on our own clock. */
-typedef struct StandStill {
-        int64_t instance, beat;
-        usec_t since_usec; /* CLOCK_MONOTONIC */
-} StandStill;
 
 /* How long runs of a kind take, as a mean that forgets: each run counts a sixteenth. */
 typedef struct KindMean {
@@ -80,8 +75,7 @@ struct Worker {
 
         sd_event_source *beat_timer, *due_timer, *reap_timer, *tick_timer, *drain_timer,
                 *schema_timer;
-        StandStill *still; /* heartbeat counters as the reaper last saw them move */
-        unsigned n_still;
+        StandStills still; /* heartbeat counters as the reaper last saw them move */
         usec_t promoted_all_usec; /* when due jobs were last looked for from the beginning of time
                                    */
         unsigned n_reaps;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lane-table.h"
+#include "stand-still.h"
 #include "test.h"
 #include "verdict.h"
 
@@ -62,6 +63,49 @@ static void test_lanes_paused_and_empty(void **state)
         lane_table_begin_round(&t, 10 * USEC_PER_SEC + LANE_RESET_USEC);
         assert_int_equal(lane_table_pick(&t, paused, c, 4), 1);
         assert_int_equal(c[0].cursor, 0);
+}
+
+/* ---- who stands still
+ * ---------------------------------------------------------------------------------------------
+ */
+
+static usec_t look(StandStills *t, int64_t beat, usec_t at_sec)
+{
+        const StoreBeat beats[] = { { 7, beat }, { 8, (int64_t) at_sec } };
+
+        assert_int_equal(stand_stills_look(t, beats, 2, at_sec * USEC_PER_SEC), 0);
+        assert_int_equal(t->entries[1].stood_usec, 0);
+        return t->entries[0].stood_usec / USEC_PER_SEC;
+}
+
+static void test_a_counter_that_stands_still_is_seen(void **state)
+{
+        StandStills t = {};
+
+        assert_int_equal(look(&t, 1, 100), 0);
+        assert_int_equal(look(&t, 1, 105), 5);
+        assert_int_equal(look(&t, 1, 110), 10);
+        assert_int_equal(look(&t, 2, 115), 0);
+        assert_int_equal(look(&t, 2, 120), 5);
+        assert_int_equal(stand_stills_look(&t, NULL, 0, 125 * USEC_PER_SEC), 0);
+        assert_int_equal(look(&t, 2, 130), 0);
+        stand_stills_done(&t);
+}
+
+/* While nobody looks, nobody is seen standing: the looker may have been stopped, or the database
+ * may have been away, and with it everybody's heartbeats. */
+static void test_time_without_a_look_does_not_count(void **state)
+{
+        StandStills t = {};
+
+        assert_int_equal(look(&t, 1, 100), 0);
+        assert_int_equal(look(&t, 1, 105), 5);
+        assert_int_equal(look(&t, 1, 105 + 3600), 0);
+        assert_int_equal(look(&t, 1, 110 + 3600), 5);
+        stand_stills_forget(&t); /* the connection was lost */
+        assert_int_equal(look(&t, 1, 115 + 3600), 0);
+        assert_int_equal(look(&t, 1, 120 + 3600), 5);
+        stand_stills_done(&t);
 }
 
 /* ---- verdicts
@@ -211,6 +255,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_lanes_by_priority_and_in_turn),
                 cmocka_unit_test(test_lanes_paused_and_empty),
+                cmocka_unit_test(test_a_counter_that_stands_still_is_seen),
+                cmocka_unit_test(test_time_without_a_look_does_not_count),
                 cmocka_unit_test(test_exit_statuses),
                 cmocka_unit_test(test_stopped_runs),
                 cmocka_unit_test(test_interruptions),
