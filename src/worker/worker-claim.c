@@ -105,12 +105,21 @@ static bool all_are_quick(Worker *w)
         return any;
 }
 
+unsigned worker_n_waiting(const Worker *w)
+{
+        unsigned n = w->n_queued;
+
+        for (const Run *r = w->runs; r; r = r->next)
+                n += r->state == RUN_PREPARING;
+        return n;
+}
+
 /* How many jobs may be claimed now: as many as there are free slots, or some more of quick ones.
  * Ends that the database has not confirmed hold claims back as well, or a slow database would fill
  * the memory with results. */
 static unsigned n_wanted(Worker *w)
 {
-        unsigned n_used = worker_n_busy(w) + w->n_queued, limit = w->n_slots;
+        unsigned n_used = worker_n_busy(w) + worker_n_waiting(w), limit = w->n_slots;
 
         if (w->state != WORKER_WORKING)
                 return 0;

@@ -26,8 +26,8 @@ static bool is_recent(usec_t at, usec_t now, usec_t limit)
 
 static bool claims_go_on(const Worker *w, usec_t now)
 {
-        bool expected = w->state == WORKER_WORKING && worker_n_busy(w) + w->n_queued < w->n_slots &&
-                w->n_ended <= 2 * w->n_slots;
+        bool expected = w->state == WORKER_WORKING &&
+                worker_n_busy(w) + worker_n_waiting(w) < w->n_slots && w->n_ended <= 2 * w->n_slots;
 
         return !expected || is_recent(w->last_claim_usec, now, STATEMENT_USEC);
 }

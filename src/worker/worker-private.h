@@ -33,6 +33,8 @@ void worker_check_own_runs(Worker *w);
 
 void worker_claim(Worker *w); /* now, unless a claim is under way */
 void worker_hint(Worker *w); /* soon */
+/* How many claimed jobs have no slot yet, those included whose inputs are being fetched. */
+unsigned worker_n_waiting(const Worker *w);
 
 /* A run of the kind took so long: quick kinds are claimed ahead. */
 void worker_note_duration(Worker *w, const Kind *kind, usec_t usec);
