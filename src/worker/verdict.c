@@ -5,6 +5,7 @@
 #include <sysexits.h>
 
 #include "json-reader.h"
+#include "parse-util.h"
 #include "reeve-limits.h"
 
 /* What a handler may say in place of a result, in {"$reeve": ...}. */
@@ -16,17 +17,39 @@ typedef struct Directive {
         usec_t retry_after_usec;
 } Directive;
 
-static void set_error(Verdict *v, const char *code, const char *message)
+/* Cuts between characters, never in one: the server takes UTF-8 only, and would refuse the run's
+ * end for half a character. */
+static void copy_utf8(char *buf, size_t size, const char *text)
 {
-        snprintf(v->error_code, sizeof(v->error_code), "%s", code);
-        snprintf(v->error_message, sizeof(v->error_message), "%s", message);
+        size_t left = strlen(text), n = 0;
+
+        while (left > 0) {
+                size_t k = utf8_sequence(text, left);
+
+                if (n + (k ? k : 1) >= size)
+                        break;
+                if (k)
+                        memcpy(buf + n, text, k);
+                else
+                        buf[n] = '?';
+                n += k ? k : 1;
+                text += k ? k : 1;
+                left -= k ? k : 1;
+        }
+        buf[n] = '\0';
+}
+
+void verdict_set_error(Verdict *v, const char *code, const char *message)
+{
+        copy_utf8(v->error_code, sizeof(v->error_code), code);
+        copy_utf8(v->error_message, sizeof(v->error_message), message);
 }
 
 static void fail(Verdict *v, const char *code, const char *message)
 {
         v->state = "failed";
         v->counts = STORE_COUNTS_ATTEMPT;
-        set_error(v, code, message);
+        verdict_set_error(v, code, message);
 }
 
 void verdict_of_interruption(
@@ -36,7 +59,7 @@ void verdict_of_interruption(
         if (interruptions + 1 < max_interruptions)
                 return;
         ret->state = "failed";
-        set_error(ret, "INTERRUPTED_TOO_OFTEN",
+        verdict_set_error(ret, "INTERRUPTED_TOO_OFTEN",
                 "it was interrupted as often as the kind allows: it may be what kills its worker");
 }
 
@@ -177,10 +200,10 @@ static void verdict_of_exit(const VerdictInput *in, const Directive *d, Verdict 
         bool final;
 
         if (in->end->end.error_code) { /* a persistent handler's answer */
-                set_error(v, in->end->end.error_code, in->end->end.error_message);
+                verdict_set_error(v, in->end->end.error_code, in->end->end.error_message);
                 final = !in->end->end.error_retry;
         } else if (d->error_code) {
-                set_error(v, d->error_code, d->error_message ? d->error_message : "");
+                verdict_set_error(v, d->error_code, d->error_message ? d->error_message : "");
                 final = d->retry_given
                         ? !d->retry
                         : status == EX_USAGE || status == EX_DATAERR || status == EX_NOINPUT;
@@ -188,9 +211,12 @@ static void verdict_of_exit(const VerdictInput *in, const Directive *d, Verdict 
                 verdict_of_success(in, d, v);
                 return;
         } else {
+                char text[sizeof(v->error_message) +
+                        4]; /* so that a character is whole, or does not fit */
+
                 snprintf(code, sizeof(code), "EXIT_%d", status);
-                set_error(v, code, "");
-                last_line(in->end->end.log, v->error_message, sizeof(v->error_message));
+                last_line(in->end->end.log, text, sizeof(text));
+                verdict_set_error(v, code, text);
                 final = status == EX_USAGE || status == EX_DATAERR || status == EX_NOINPUT;
         }
 
@@ -228,28 +254,29 @@ static void verdict_of_error(const VerdictInput *in, Verdict *v)
         case RUN_SIGNAL:
                 snprintf(text, sizeof(text), "the handler was killed by signal %d (%s)",
                         in->end->end.signal, strsignal(in->end->end.signal));
-                set_error(v, "SIGNAL", text);
+                verdict_set_error(v, "SIGNAL", text);
                 break;
         case RUN_TIMEOUT:
                 snprintf(text, sizeof(text), "it ran longer than TimeoutSec=%s",
                         format_timespan(span, in->kind->timeout_usec));
-                set_error(v, "TIMEOUT", text);
+                verdict_set_error(v, "TIMEOUT", text);
                 break;
         case RUN_WATCHDOG:
-                set_error(v, "WATCHDOG", "the handler gave no sign of life within WatchdogSec=");
+                verdict_set_error(
+                        v, "WATCHDOG", "the handler gave no sign of life within WatchdogSec=");
                 break;
         case RUN_MISSING:
                 snprintf(text, sizeof(text), "there is no program %.150s", in->kind->exec.start[0]);
-                set_error(v, "HANDLER_MISSING", text);
+                verdict_set_error(v, "HANDLER_MISSING", text);
                 break;
         case RUN_NOT_EXECUTABLE:
                 snprintf(text, sizeof(text), "%.150s cannot be executed", in->kind->exec.start[0]);
-                set_error(v, "HANDLER_NOT_EXECUTABLE", text);
+                verdict_set_error(v, "HANDLER_NOT_EXECUTABLE", text);
                 break;
         default:
                 last_line(in->end->end.log, text, sizeof(text));
                 message = text;
-                set_error(v, "INPUT_ERROR", message);
+                verdict_set_error(v, "INPUT_ERROR", message);
         }
         retry(in, v, 0);
 }

@@ -33,6 +33,9 @@ typedef struct Verdict {
 /* result points into input->result. Returns 0 or -ENOMEM. */
 int verdict_of_run(const VerdictInput *input, Verdict *ret);
 
+/* Shortened to what fits, as valid UTF-8: bytes that are none become question marks. */
+void verdict_set_error(Verdict *v, const char *code, const char *message);
+
 /* An interruption without an end frame (the launcher died, the worker gave it up): ready again, or
  * failed when the job has been interrupted too often. */
 void verdict_of_interruption(

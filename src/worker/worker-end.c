@@ -94,8 +94,7 @@ void run_failed_early(Run *r, const char *cause, const char *code, const char *m
                 v.delay_usec = retry_delay_usec(
                         &r->kind->retry, (unsigned) r->attempt + 1, 0, random_number());
         }
-        snprintf(v.error_code, sizeof(v.error_code), "%s", code);
-        snprintf(v.error_message, sizeof(v.error_message), "%s", message);
+        verdict_set_error(&v, code, message);
         end_with(r, &v);
 }
 
@@ -317,10 +316,8 @@ static void run_refused(Run *r)
                 run_free(r);
                 return;
         }
-        snprintf(
-                v.error_code, sizeof(v.error_code), "%s", o->children ? "BAD_CHILDREN" : "REFUSED");
-        snprintf(
-                v.error_message, sizeof(v.error_message), "%s", store_last_error(r->worker->store));
+        verdict_set_error(
+                &v, o->children ? "BAD_CHILDREN" : "REFUSED", store_last_error(r->worker->store));
         o->children = mfree(o->children);
         o->result = mfree(o->result);
         o->log = mfree(o->log);
@@ -484,6 +481,7 @@ void worker_send_ends(Worker *w)
                 return;
         }
         if (gather(w, b) == 0 || send_batch(w, b) < 0) {
+                w->retry_ends = true; /* the queue of statements is full, or memory is short */
                 free(b);
                 return;
         }

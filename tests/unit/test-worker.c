@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lane-table.h"
+#include "parse-util.h"
 #include "stand-still.h"
 #include "test.h"
 #include "verdict.h"
@@ -250,6 +251,35 @@ static void test_last_line_is_the_message(void **state)
         assert_string_equal(v.error_message, "");
 }
 
+/* The server refuses half a character, and with it the end of the run. */
+static void test_messages_are_cut_between_characters(void **state)
+{
+        RunFrame end = { .type = RUN_FRAME_END, .end = { .cause = RUN_EXIT, .exit = 1 } };
+        char log[2048];
+        Verdict v;
+
+        for (size_t shift = 0; shift < 4; shift++) {
+                size_t n = shift;
+
+                memset(log, 'x', shift);
+                while (n + 4 < 1024) {
+                        memcpy(log + n, "\xf0\x9f\x90\x8c", 4);
+                        n += 4;
+                }
+                log[n] = '\0';
+                end.end.log = log;
+                v = verdict(&end, NULL, 0);
+                assert_true(utf8_is_valid(v.error_message, strlen(v.error_message)));
+                assert_in_range(strlen(v.error_message), 508, 511);
+                assert_memory_equal(v.error_message, log, strlen(v.error_message));
+                verdict_set_error(&v, log, log);
+                assert_true(utf8_is_valid(v.error_code, strlen(v.error_code)));
+                assert_in_range(strlen(v.error_code), 60, 63);
+        }
+        verdict_set_error(&v, "A", "a\xf0\x9f");
+        assert_string_equal(v.error_message, "a??");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -262,6 +292,7 @@ int main(void)
                 cmocka_unit_test(test_interruptions),
                 cmocka_unit_test(test_directives),
                 cmocka_unit_test(test_last_line_is_the_message),
+                cmocka_unit_test(test_messages_are_cut_between_characters),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
