@@ -870,8 +870,7 @@ grant execute on function reeve.retry_job(uuid, text, text, text, text, uuid) to
 grant execute on function reeve.enqueue_batch(jsonb), reeve.cancel_job(uuid, text, text), reeve.job_state(uuid),
         reeve.uuidv7(timestamptz), reeve.uuid_floor(timestamptz), reeve.lane(text, text, text, smallint),
         reeve.children_ended(uuid[]), reeve.lock_parents(bigint[]), reeve.ensure_partitions(timestamptz),
-        reeve.expire_deadlines(interval, integer),
-        reeve.spawn_children(bigint, uuid, jsonb, text)
+        reeve.expire_deadlines(interval, integer), reeve.spawn_children(bigint, uuid, jsonb, text)
         to reeve_api, reeve_worker;
 
 grant select on all tables in schema reeve to reeve_api, reeve_worker;
