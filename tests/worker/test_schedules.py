@@ -1,0 +1,111 @@
+"""Random schedules: workers are killed and stopped, backends end, jobs are cancelled, handlers fail, spawn and die. In the end every
+job is in exactly one place, that is a terminal one, and nothing that ran is left."""
+import os
+import pathlib
+import random
+import signal
+import time
+
+import psycopg2
+import pytest
+
+from conftest import wait_for
+
+SECONDS = 10
+
+
+def handlers(world):
+    """Each leaves a line in DIR/ran before it succeeds; their processes are known by MARK in the environment."""
+    ran = f"echo $REEVE_JOB_ID >>{world.dir}/ran"
+    world.sh("quick", f"{ran}; echo 1", max_runs=50, keys="MaxInterruptions=100\n")
+    world.sh("slow", f"sleep 0.$((REEVE_RUN_ID % 5)); {ran}; echo 2", keys="MaxInterruptions=100\n")
+    world.sh("flaky", f"[ $((REEVE_RUN_ID % 3)) = 0 ] || exit $((REEVE_RUN_ID % 2 * 74 + 1)); {ran}; echo 3", max_runs=3,
+             keys="MaxInterruptions=100\nMaxAttempts=5\n")
+    world.sh("dies", f"[ $((REEVE_RUN_ID % 2)) = 0 ] || kill -9 $$; (setsid sleep 30 &) ; {ran}; echo 4", keys="MaxInterruptions=100\n")
+    world.sh("tree", f"""{ran}; [ $REEVE_PHASE = join ] || {{
+        echo '{{"$reeve":{{"spawn":[{{"kind":"quick"}},{{"kind":"flaky"}},{{"kind":"twig"}}]}}}}'; exit; }}; echo 5""",
+             max_runs=5, keys="MaxInterruptions=100\n")
+    world.sh("twig", f"""{ran}; [ $REEVE_PHASE = join ] || {{ echo '{{"$reeve":{{"spawn":[{{"kind":"slow"}}]}}}}'; exit; }}; echo 6""",
+             keys="MaxInterruptions=100\n")
+    return ("quick", "slow", "flaky", "dies", "tree")
+
+
+def ours(world):
+    """Processes of handlers that are left: their environment names a directory of ours."""
+    mark, found = f"REEVE_OUTPUT_DIR={world.dir}".encode(), []
+    for p in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (p / "environ").read_bytes() and (p / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+                found.append((p.name, (p / "cmdline").read_bytes()))
+        except OSError:
+            continue
+    return found
+
+
+def disturb(world, alive, rng, ids):
+    """One thing that happens."""
+    what = rng.choice(["kill", "stop", "backend", "cancel", "cancel", "cancel", "launcher", "release"])
+    n = rng.randrange(len(alive))
+    worker = alive[n]
+    if what in ("kill", "release"):
+        worker.kill9()
+        if what == "release":
+            world.release(worker.name)
+        alive[n] = start(world, worker.name, wait=False)
+    elif what == "stop":
+        os.kill(worker.pid, signal.SIGSTOP)
+        time.sleep(rng.choice([0.1, 0.5, 1.0]))
+        os.kill(worker.pid, signal.SIGCONT)
+    elif what == "backend":
+        world.db.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'reeve_worker' and random() < 0.5")
+    elif what == "cancel":
+        for id in rng.sample(ids, 3):
+            assert world.db.value("select reeve.cancel(%s)", id) in ("cancelled", "cancelling", "finished")
+    else:
+        launchers = [p for p in world.host.launchers if p.poll() is None]
+        if launchers:
+            rng.choice(launchers).kill()
+
+
+def start(world, name, wait=True):
+    w = world.start(name, wait=wait)
+    w.name = name
+    return w
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_random_schedule(world, seed):
+    seed = int(os.environ.get("REEVE_TEST_SEED", seed))
+    rng = random.Random(seed)
+    kinds = handlers(world)
+    alive = [start(world, name) for name in ("default", "default:2", "default:3")]
+    ids, end = [], time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        ids += [world.enqueue(rng.choice(kinds), unique_key=f"k{len(ids)}") for _ in range(rng.randrange(1, 12))]
+        if len(ids) > 3:
+            try:
+                disturb(world, alive, rng, ids)
+            except psycopg2.errors.DeadlockDetected as e:
+                raise AssertionError(f"seed {seed}: {e}") from None
+        time.sleep(rng.random() * 0.15)
+
+    everything = "select (select count(*) from reeve.job) - (select count(*) from reeve.done)"
+    try:
+        wait_for(lambda: world.db.value(everything) == 0, 40, "every job has ended")
+    except AssertionError as e:
+        left = world.db.sql("select j.id, j.kind, reeve.job_state(j.id) from reeve.job j where not exists "
+                            "(select from reeve.done d where d.job = j.id) limit 10")
+        raise AssertionError(f"seed {seed}: {e}: {left}") from None
+    world.check_invariant()
+    ran = set((world.dir / "ran").read_text().split())
+    succeeded = {str(r[0]) for r in world.db.sql("select job from reeve.done where state = 'succeeded'")}
+    assert succeeded <= ran and len(succeeded) > 20, f"seed {seed}"
+    for table in ("lease", "cancel_request", "progress", "waiting", "ready", "scheduled"):
+        wait_for(lambda t=table: world.db.value(f"select count(*) from reeve.{t}") == 0, 5, f"seed {seed}: {table} is empty")
+    assert world.db.value("select count(*) from reeve.key where scope = 'unique'") == 0
+    for w in alive:
+        w.stop()
+    wait_for(lambda: not ours(world), 5, f"seed {seed}: no handler is left: {ours(world)}")
+    for w in world.workers:
+        assert "Sanitizer" not in w.text() and "runtime error" not in w.text(), w.text()[-4000:]
+        assert "refuses the end" not in w.text() and "deadlock" not in w.text(), w.text()[-4000:]
