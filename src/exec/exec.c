@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "exec-confine.h"
 #include "exec-spawn.h"
 #include "fd-util.h"
 #include "launcher.h"
@@ -71,6 +72,8 @@ int main(int argc, char **argv)
         if (sock < 0)
                 return EXIT_FAILURE;
         r = block_signals();
+        if (r >= 0)
+                (void) exec_confine_signals(); /* a kind may have given it up */
         if (r >= 0)
                 r = launcher_new(&options, sock, &l);
         if (r < 0) {

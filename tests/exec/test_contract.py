@@ -105,6 +105,20 @@ def test_exit_and_signal(sh, script, exit, sig):
     assert end["cause"] == ("signal" if sig else "exit")
 
 
+def test_a_signal_to_everybody_is_refused_and_others_are_not(py):
+    """With signal 0, which does nothing where it is allowed."""
+    end = py("""
+import os
+try:
+    os.kill(-1, 0)
+    print('"allowed"')
+except PermissionError:
+    os.kill(0, 0), os.kill(os.getpid(), 0), os.kill(-os.getpgrp(), 0)
+    print('"refused"')
+""").run()
+    assert json.loads(end.result) == "refused"
+
+
 def test_missing_program(launch):
     end = launch("/nonexistent/handler").run()
     assert end["cause"] == "missing" and end["exit"] is None and "/nonexistent/handler" in end["log"]

@@ -193,21 +193,29 @@ def test_shared_memory_counts_as_memory(host):
     assert ended(host, id)["interruptions"] == 0
 
 
-KILL_ALL = "kill -9 -1; echo survived"
-
-
-@pytest.mark.xfail(strict=True, reason="the kernel lets processes of one user signal each other, across user namespaces: runs share reeve-run")
-def test_kill_of_everything_reaches_no_other_run(host):
+def test_kill_of_everything_reaches_nobody(host):
     id, _ = victim(host, 2)
-    enqueue(host, "hostile", KILL_ALL)
-    beside = ended(host, id)
-    assert (beside["state"], beside.get("interruptions")) == ("succeeded", 0)
-
-
-def test_kill_of_everything_by_a_run_with_a_user_of_its_own_reaches_nobody(host):
-    """What a kind for code that is not trusted says: DynamicUser=yes and User=run-%i."""
-    id, _ = victim(host, 3)
-    job = ended(host, enqueue(host, "apart", KILL_ALL))
+    job = ended(host, enqueue(host, "hostile", "kill -9 -1 || { python3 -c 'import os; os.kill(-1, 9)'; echo survived; exit 1; }"))
+    assert job["state"] == "succeeded" and job["result"][0] == 1 and job["result"][1].endswith("survived\n"), job
     beside = ended(host, id)
     assert (beside["state"], beside["interruptions"]) == ("succeeded", 0)
-    assert job["state"] == "failed" and job["cause"] in ("launcher-died", "signal"), job
+
+
+def test_a_guessed_number_reaches_no_other_run(host):
+    """An expected failure, told by hand so that nothing but this one thing can fail expectedly."""
+    id, pid = victim(host, 2)
+    job = ended(host, enqueue(host, "hostile", f"kill -9 {pid}"))
+    assert job["state"] == "succeeded", job
+    beside = ended(host, id)
+    if beside["state"] == "failed" and (beside["cause"], beside["exit_signal"]) == ("signal", 9):
+        pytest.xfail("the kernel lets processes of one user signal each other by number, across user namespaces")
+    pytest.fail(f"it is refused now: make this an ordinary test, and change reeve.kind(5): {beside}")
+
+
+def test_a_run_with_a_user_of_its_own_reaches_nobody_by_number(host):
+    """What a kind for code that is not trusted says: DynamicUser=yes and User=run-%i."""
+    id, pid = victim(host, 3)
+    job = ended(host, enqueue(host, "apart", f"kill -9 {pid}"))
+    assert job["state"] == "succeeded" and "not permitted" in job["result"][1], job
+    beside = ended(host, id)
+    assert (beside["state"], beside["interruptions"]) == ("succeeded", 0)
