@@ -135,7 +135,7 @@ int ctl_ask(Ctl *c, const HttpAsk *ask, Answer *ret)
                 return ctl_tell_fault(c, error);
         if (ret->reply.status < 200 || ret->reply.status > 299)
                 return ctl_tell_problem(ret);
-        if (!ret->root)
+        if (!ret->root && ret->reply.status != 204)
                 return ctl_error(EXIT_STATUS_FAILED,
                         "%s %s: the answer is not JSON. Is this Reeve's API?", ask->method,
                         ask->target);

@@ -30,6 +30,7 @@ static const CtlOption options[_OPTION_MAX] = {
         [OPTION_HISTORY] = { "history", 0, NULL, "What happened to it, and who did it" },
         [OPTION_REASON] = { "reason", 0, "TEXT", "Why, for the history" },
         [OPTION_FOLLOW] = { "follow", 'f', NULL, "Go on with new lines as they come" },
+        [OPTION_ROLE] = { "role", 0, "ROLE", "admin, submit, read or metrics" },
 };
 
 #define SUBMIT_OPTIONS                                                                             \
@@ -68,6 +69,9 @@ static const CtlVerb verbs[] = {
         { "kinds", "[check [FILE...]]", "Published kinds, or what is wrong with .kind files",
                 verb_kinds, 0, 0, -1, false, false,
                 "check asks reeve-generator(8): exit status 1 if a kind would be kept out." },
+        { "key", "list|create NAME|revoke ID", "Keys for those who come by TCP", verb_key,
+                BIT(OPTION_ROLE) | BIT(OPTION_TENANT) | BIT(OPTION_SUBJECT), 1, 2, false, false,
+                "create prints the key, this once." },
         { "migrate", "COMMAND...", "Look at or change the schema: reeve-migrate(8)", verb_migrate,
                 0, 0, -1, true, false, "All that follows goes to reeve-migrate as it stands." },
         { "help", "[VERB]", "Explain a verb", verb_help, 0, 0, 1, false, false, NULL },

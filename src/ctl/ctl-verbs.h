@@ -44,6 +44,7 @@ typedef enum CtlOptionId {
         OPTION_HISTORY,
         OPTION_REASON,
         OPTION_FOLLOW,
+        OPTION_ROLE,
         _OPTION_MAX,
 } CtlOptionId;
 
@@ -91,6 +92,7 @@ int verb_logs(Ctl *c);
 int verb_queues(Ctl *c);
 int verb_workers(Ctl *c);
 int verb_kinds(Ctl *c);
+int verb_key(Ctl *c);
 int verb_migrate(Ctl *c);
 int verb_help(Ctl *c);
 int verb_complete(Ctl *c);

@@ -35,7 +35,8 @@ void answer_done(Answer *a);
 int ctl_error(int exit_status, const char *format, ...) _printf_(2, 3);
 int ctl_oom(void);
 
-/* Asks and reads the answer. What is no success (2xx) is told as the problem it is. Returns
+/* Asks and reads the answer. What is no success (2xx) is told as the problem it is; ret->root is
+ * NULL after 204 only. Returns
  * EXIT_STATUS_OK or another ExitStatus, told. */
 int ctl_ask(Ctl *c, const HttpAsk *ask, Answer *ret);
 /* GET. */

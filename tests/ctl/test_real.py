@@ -110,3 +110,22 @@ def test_wait_outlives_a_killed_api(database, start):
     api.end_job(job)
     _, said = wait.communicate(timeout=60)
     assert wait.returncode == 0 and said.splitlines()[-1] == f"{job}: succeeded", said
+
+
+def test_keys(api, real, tmp_path):
+    secret = real("key", "create", "ci", "--role=submit", "--tenant=acme", status=0).stdout
+    (tmp_path / "key").write_text(secret)
+    by_tcp = [CTL, f"--url=http://127.0.0.1:{api.tcp[1]}", f"--key-file={tmp_path}/key"]
+    call = lambda *a: subprocess.run([*by_tcp, *a], capture_output=True, text=True, timeout=30)
+    job = call("submit", "echo").stdout.strip()
+    assert json.loads(real("show", job, "--json", status=0).stdout)["tenant"] == "acme"
+    assert call("key", "list").returncode == 6
+    assert "(HTTP 409)" in real("key", "create", "ci", "--role=read", "--tenant=acme", status=1).stderr
+    rows = [line.split() for line in real("key", "list", status=0).stdout.splitlines()]
+    assert rows[1][1:4] == ["ci", "submit", "acme"] and secret.strip() not in str(rows)
+    assert real("key", "revoke", rows[1][0], status=0).stdout == ""
+    refused = call("list")
+    assert refused.returncode == 6 and "(HTTP 401)" in refused.stderr
+    real("key", "revoke", "999999", status=3)
+    for args in (("create", "x"), ("revoke", "ci"), ("list", "x"), ("nothing",), ()):
+        real("key", *args, status=2)
