@@ -77,6 +77,15 @@ int store_void_instance(Store *s, int64_t id, int64_t beat, StoreCountCallback c
                 STORE_CALL(store_decode_n_rows, callback, userdata, ret_request));
 }
 
+int store_reopen_instances(
+        Store *s, StoreCountCallback callback, void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        return store_send(s, &sql_reopen_instances, &p,
+                STORE_CALL(store_decode_n_rows, callback, userdata, ret_request));
+}
+
 static const StoreColumn orphan_columns[] = {
         COLUMN(COLUMN_I64, StoreOrphan, run_id),
         COLUMN(COLUMN_TEXT, StoreOrphan, run_key),

@@ -33,6 +33,11 @@ int store_list_instances(
 int store_void_instance(Store *s, int64_t id, int64_t beat, StoreCountCallback callback,
         void *userdata, StoreRequest **ret_request);
 
+/* Finds stopped instances whose runs were all ended, and that have one again: a claim that was
+ * committed late. Calls back with how many; store_list_orphans() then lists their runs. */
+int store_reopen_instances(
+        Store *s, StoreCountCallback callback, void *userdata, StoreRequest **ret_request);
+
 typedef struct StoreOrphan {
         int64_t run_id;
         const char *run_key;

@@ -224,6 +224,14 @@ static bool own_runs_are_due(const Worker *w)
         return (w->lost_usec > 0 && since < OWN_RUNS_USEC) || w->n_reaps % OWN_RUNS_REAPS == 0;
 }
 
+static void on_reopened(int error, int64_t n, void *userdata)
+{
+        worker_note_error(userdata, error);
+        if (error == 0 && n > 0)
+                log_notice("%lld stopped workers have runs again: claims that were committed late.",
+                        (long long) n);
+}
+
 static int on_reap(sd_event_source *s, uint64_t usec, void *userdata)
 {
         Worker *w = userdata;
@@ -231,6 +239,8 @@ static int on_reap(sd_event_source *s, uint64_t usec, void *userdata)
 
         if (w->instance > 0) {
                 (void) store_list_instances(w->store, on_instances, w, NULL);
+                if (w->n_reaps % OWN_RUNS_REAPS == 0)
+                        (void) store_reopen_instances(w->store, on_reopened, w, NULL);
                 (void) reaper_start(&w->reaper);
                 (void) store_expire_deadlines(w->store,
                         all ? DEADLINES_ALL_USEC : DEADLINES_BACK_USEC, DUE_BATCH, NULL, NULL,

@@ -466,6 +466,24 @@ def test_ten_thousand_children_are_made_and_cancelled(queue):
 # ---- instances
 
 
+def test_a_claim_that_is_committed_long_after_its_instance_is_found(queue):
+    w = queue.worker
+    job = w.add()
+    w.run("stop-instance", queue.instance, None, None, "worker-died")
+    queue.root.sql("update reeve.instance set stopped_at = now() - interval '2 minutes'")
+    assert w.run("list-orphans", 100) == []
+    assert queue.root.value("select reaped from reeve.instance")
+    (late,) = w.claim(instance=queue.instance)  # its backend had stood still
+    assert w.run("list-orphans", 100) == []
+    assert [r["id"] for r in w.run("reopen-instances")] == [queue.instance]
+    (orphan,) = w.run("list-orphans", 100)
+    assert orphan["job"] == job and orphan["run_id"] == late["run_id"]
+    w.end(late, state="ready")
+    assert w.run("list-orphans", 100) == []
+    assert w.run("reopen-instances") == []
+    assert queue.state(job) == "ready"
+
+
 def test_runs_of_a_stopped_instance_are_found_and_freed(queue):
     w = queue.worker
     queue.fill(3)

@@ -365,3 +365,15 @@ def test_a_broken_kind_is_left_out_and_the_others_run(world):
     wait_for(lambda: w.log_has("broken.kind:2: Priority=11"))
     wait_for(lambda: world.db.value("select count(*) from reeve.kind") == 1)
     assert world.run("echo", 3)["result"] == 3
+
+
+def test_a_claim_that_was_committed_long_after_its_worker_ended(world):
+    world.sh("echo", "cat")
+    world.start().stop()
+    world.db.sql("update reeve.instance set stopped_at = now() - interval '5 minutes', reaped = true")
+    id = world.enqueue("echo", 1)
+    world.db.sql("with r as (delete from reeve.ready returning *) insert into reeve.lease (job, instance, lane, attempt, "
+                 "interruptions, flags) select r.job, i.id, r.lane, 0, 0, 0 from r, reeve.instance i")
+    world.start()
+    assert world.wait(id)["result"] == 1
+    world.check_invariant()
