@@ -92,11 +92,13 @@ static void on_pong(int error, int64_t version, void *userdata)
                 a->told_schema = true;
         }
         a->schema_version = version;
+        api_accept(a);
         api_update_status(a);
 }
 
-static void ping(Api *a, usec_t now)
+void api_ping(Api *a)
 {
+        usec_t now = now_usec(CLOCK_MONOTONIC);
         bool due = now - a->pinged_usec >= PING_USEC || a->pinged_usec == 0;
 
         if (!store_is_connected(a->store) || !due || store_n_pending(a->store) > 0)
@@ -105,13 +107,19 @@ static void ping(Api *a, usec_t now)
                 a->pinged_usec = now;
 }
 
+/* The first request came with the start, and should not be told that the database is away while it
+ * is being connected to; but it gets its answer, whatever that is, after this. */
+#define ACCEPT_USEC USEC_PER_SEC
+
 static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 {
         Api *a = userdata;
         usec_t now = now_usec(CLOCK_MONOTONIC);
         int r;
 
-        ping(a, now);
+        api_ping(a);
+        if (now >= a->started_usec + ACCEPT_USEC)
+                api_accept(a);
         api_update_status(a);
         if (a->watchdog_usec > 0 && is_healthy(a, now))
                 (void) sd_notify(false, "WATCHDOG=1");

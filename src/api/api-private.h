@@ -88,7 +88,7 @@ struct Api {
         usec_t watchdog_usec, started_usec;
         usec_t pinged_usec;
         int64_t schema_version; /* 0: not known */
-        bool connected, told_away, told_schema, stopping;
+        bool accepting, connected, told_away, told_schema, stopping;
         char status[320];
 };
 
@@ -120,6 +120,11 @@ void call_collect(Call *c, uint64_t max, HttpBodyDone done);
 
 int api_start_health(Api *a);
 void api_update_status(Api *a);
+/* Asks the database for its schema, if nothing is on the way and it is time. */
+void api_ping(Api *a);
+/* Begins to accept connections: once the database has answered, an attempt to reach it has failed,
+ * or a second is over. Until then they wait in the sockets. Does nothing the second time. */
+void api_accept(Api *a);
 /* Whether the database can be asked; detail says why not. */
 bool api_is_available(const Api *a, char *detail, size_t size);
 

@@ -291,8 +291,11 @@ static void on_store_state(bool connected, const char *text, void *userdata)
         a->told_away = !connected;
         a->connected = connected;
         a->pinged_usec = 0;
-        if (!connected)
+        if (!connected) {
                 a->schema_version = 0;
+                api_accept(a);
+        } else
+                api_ping(a);
         enqueuer_kick(a->enqueuer);
         api_update_status(a);
 }
@@ -343,7 +346,6 @@ static int take_routes(Api *a)
 static int take_sockets(Api *a)
 {
         int n = sd_listen_fds(true);
-        int r;
 
         if (n <= 0) {
                 log_error("No sockets were handed over. reeve-api is started by reeve-api.socket.");
@@ -363,11 +365,22 @@ static int take_sockets(Api *a)
                 /* What it is, not what it is called, decides how callers are identified. */
                 a->is_unix[a->n_fds] = sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0;
                 a->fds[a->n_fds++] = fd;
-                r = http_loop_listen(http_server_get_loop(a->server), fd);
-                if (r < 0)
-                        return log_error_errno(r, "Failed to accept connections: %m");
         }
         return 0;
+}
+
+void api_accept(Api *a)
+{
+        int r = 0;
+
+        if (a->accepting)
+                return;
+        a->accepting = true;
+        for (unsigned i = 0; i < a->n_fds && r >= 0; i++)
+                r = http_loop_listen(http_server_get_loop(a->server), a->fds[i]);
+        if (r < 0)
+                (void) sd_event_exit(
+                        a->event, log_error_errno(r, "Failed to accept connections: %m"));
 }
 
 static int start_server(Api *a)

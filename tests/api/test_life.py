@@ -29,6 +29,12 @@ def test_ready_before_the_database(database, server, start):
     wait_for(lambda: api.notify.status.startswith("serving"), what="STATUS=")
 
 
+def test_the_request_that_started_it_is_served(start):
+    """It waits for the first connection to the database instead of being told that there is none."""
+    api = start(wait=False)
+    assert api.get("/health").status == 200
+
+
 def test_schema_too_old(server, start):
     empty = server.create()
     api = Api(empty)
