@@ -15,6 +15,8 @@
 /* One batch on its way: the runs in the order in which they were sent. */
 typedef struct Batch {
         unsigned n;
+        unsigned n_asked; /* runs whose files are being named: their ends wait for it */
+        int error; /* of one of these */
         Run *runs[ENDS_BATCH_MAX];
 } Batch;
 
@@ -320,7 +322,9 @@ static void run_refused(Run *r)
                 &v, o->children ? "BAD_CHILDREN" : "REFUSED", store_last_error(r->worker->store));
         o->children = mfree(o->children);
         o->result = mfree(o->result);
+        o->result_blob = mfree(o->result_blob);
         o->log = mfree(o->log);
+        run_drop_files(r);
         if (set_outcome(r, &v) < 0)
                 log_oom();
         to_be_sent_again(r);
@@ -411,13 +415,35 @@ static StoreEndedRun ended_run(const Run *r)
                 .counts = o->counts };
 }
 
-/* References to blobs go before the end of the run, in the same pipeline: they are there when the
- * job is done. */
-static int send_files(Run *r)
+static int send_ends(Worker *w, Batch *b);
+
+static void on_files(int error, void *userdata)
+{
+        Worker *w = userdata;
+        Batch *b = w->batch;
+
+        if (error < 0)
+                b->error = error;
+        if (--b->n_asked > 0)
+                return;
+        if (b->error >= 0)
+                b->error = send_ends(w, b);
+        if (b->error >= 0)
+                return;
+        w->batch = NULL;
+        w->sending_ends = false;
+        batch_failed(w, b, b->error);
+        free(b);
+}
+
+/* References to blobs are there before the run has ended: without them a success would have lost
+ * its files. */
+static int send_files(Run *r, Batch *b)
 {
         _cleanup_(freep) StoreFile *files = new0(StoreFile, r->n_files + 1);
         const StoreOwnRun own = { r->run_id, r->run_key };
         unsigned n = 0;
+        int e;
 
         if (!files)
                 return -ENOMEM;
@@ -427,23 +453,21 @@ static int send_files(Run *r)
         if (r->outcome.result_blob)
                 files[n++] = (StoreFile){ "result", "", r->outcome.result_blob,
                         strlen(r->outcome.result) };
-        return n > 0 ? store_add_files(r->worker->store, &own, files, n, worker_on_done, r->worker)
-                     : 0;
+        if (n == 0)
+                return 0;
+        e = store_add_files(r->worker->store, &own, files, n, on_files, r->worker);
+        b->n_asked += e >= 0;
+        return e;
 }
 
-static int send_batch(Worker *w, Batch *b)
+static int send_ends(Worker *w, Batch *b)
 {
         StoreEndedRun runs[ENDS_BATCH_MAX];
         const StoreEndedRuns ended = { runs, b->n, w->host, w->name };
         const Run *first = b->runs[0];
-        int e = 0;
 
-        for (unsigned i = 0; i < b->n && e >= 0; i++) {
-                e = send_files(b->runs[i]);
+        for (unsigned i = 0; i < b->n; i++)
                 runs[i] = ended_run(b->runs[i]);
-        }
-        if (e < 0)
-                return e;
         if (first->outcome.children) {
                 const StoreSpawn spawn = { first->run_id, first->run_key, first->outcome.children,
                         w->name };
@@ -451,6 +475,18 @@ static int send_batch(Worker *w, Batch *b)
                 return store_spawn_children(w->store, &spawn, on_spawned, w, NULL);
         }
         return store_end_runs(w->store, &ended, on_ended, w, NULL);
+}
+
+static int send_batch(Worker *w, Batch *b)
+{
+        int e = 0;
+
+        for (unsigned i = 0; i < b->n && e >= 0; i++)
+                e = send_files(b->runs[i], b);
+        if (b->n_asked == 0)
+                return e < 0 ? e : send_ends(w, b);
+        b->error = e;
+        return 0;
 }
 
 /* Those that can go together; one that asks for children goes alone, and so does one of a batch

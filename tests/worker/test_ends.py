@@ -5,8 +5,8 @@ import time
 from conftest import wait_for
 
 
-def trouble(world, sqlstate, times=1000000):
-    """From now on writing a done row fails with this SQLSTATE."""
+def trouble(world, sqlstate, times=1000000, table="done"):
+    """From now on writing a row fails with this SQLSTATE."""
     world.db.sql(f"""create sequence reeve.trouble;
         grant usage on sequence reeve.trouble to public;
         create function reeve.trouble() returns trigger language plpgsql as $$ begin
@@ -15,7 +15,7 @@ def trouble(world, sqlstate, times=1000000):
             end if;
             return new;
         end $$;
-        create trigger trouble before insert on reeve.done for each row execute function reeve.trouble()""")
+        create trigger trouble before insert on reeve.{table} for each row execute function reeve.trouble()""")
 
 
 def test_a_server_in_trouble_is_asked_again_and_the_result_is_kept(world):
@@ -26,6 +26,19 @@ def test_a_server_in_trouble_is_asked_again_and_the_result_is_kept(world):
             world.start()
         job = world.run("echo", state)
         assert (job["state"], job.get("result"), job["attempt"]) == ("succeeded", state, 1)
+        world.db.sql("drop function reeve.trouble() cascade; drop sequence reeve.trouble")
+    world.check_invariant()
+
+
+def test_no_run_succeeds_without_its_files(world):
+    world.sh("files", "echo a >$REEVE_OUTPUT_DIR/a.txt; echo 1", keys="MaxAttempts=1\n")
+    for state, end in (("53100", "succeeded"), ("40P01", "succeeded"), ("23514", "failed")):
+        trouble(world, state, 2, "blob_ref")
+        if not world.workers:
+            world.start()
+        job = world.run("files")
+        assert job["state"] == end
+        assert world.db.value("select count(*) from reeve.blob_ref where job = %s", job["id"]) == (end == "succeeded")
         world.db.sql("drop function reeve.trouble() cascade; drop sequence reeve.trouble")
     world.check_invariant()
 
