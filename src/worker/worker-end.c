@@ -70,6 +70,12 @@ void run_interrupted(Run *r, const char *cause)
                         .counts = STORE_COUNTS_NEITHER };
         else
                 verdict_of_interruption(cause, r->interruptions, r->max_interruptions, &v);
+        if (!r->stopping && !r->started && streq(v.state, "ready")) {
+                /* A unit that does not even start would use up all interruptions in a moment. */
+                v.state = "scheduled";
+                v.delay_usec = retry_delay_usec(
+                        &r->kind->retry, (unsigned) r->interruptions + 1, 0, random_number());
+        }
         end_with(r, &v);
 }
 

@@ -16,6 +16,7 @@
 #define STATEMENT_USEC    (15 * USEC_PER_SEC) /* as in loop/pq-loop.c */
 #define ATTEMPT_USEC      (8 * USEC_PER_SEC) /* 5 s for the attempt, 2 s pause */
 #define SLOW_USEC         (3 * USEC_PER_SEC) /* an answer that takes longer is worth a word */
+#define ORDERS_USEC       USEC_PER_SEC /* a cancel must take effect within StopSec= + 1 s */
 #define MARK_STARTED_USEC (50 * USEC_PER_MSEC)
 #define MARK_MAX          64U
 
@@ -133,6 +134,8 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
                 save_progress(w);
                 if (w->retry_ends)
                         worker_send_ends(w);
+                if (w->n_runs > 0 && now >= w->orders_usec + ORDERS_USEC)
+                        worker_look_at_orders(w);
         }
         worker_start_queued(w);
         if (w->watchdog_usec > 0 && is_healthy(w, now))

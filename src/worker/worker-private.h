@@ -100,6 +100,8 @@ int run_keep_step(Run *r);
 int worker_start_upkeep(Worker *w);
 void worker_stop_upkeep(Worker *w);
 
+/* Asks which runs are to be cancelled and which queues are paused. */
+void worker_look_at_orders(Worker *w);
 /* Logs what the server refuses, at most twice a minute; and as callbacks of statements that nobody
  * waits for. */
 void worker_note_error(Worker *w, int error);

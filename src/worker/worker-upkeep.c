@@ -121,8 +121,12 @@ static void on_paused(int error, const char *const *names, unsigned n, void *use
         w->paused = copy;
 }
 
-static void look_at_orders(Worker *w)
+/* The word to end a run must come quickly: at each hint, and every second while there are runs. */
+void worker_look_at_orders(Worker *w)
 {
+        if (w->instance == 0)
+                return;
+        w->orders_usec = now_usec(CLOCK_MONOTONIC);
         (void) store_list_cancels(w->store, w->instance, on_cancels, w, NULL);
         (void) store_list_paused_queues(w->store, on_paused, w, NULL);
 }
@@ -139,7 +143,7 @@ static int on_beat(sd_event_source *s, uint64_t usec, void *userdata)
 
         if (w->instance > 0) {
                 (void) store_beat_instance(w->store, &beat, on_beat_answer, w, NULL);
-                look_at_orders(w);
+                worker_look_at_orders(w);
         }
         return arm(s, w->settings.heartbeat_usec);
 }

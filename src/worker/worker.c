@@ -286,7 +286,11 @@ static void on_store_state(bool connected, const char *text, void *userdata)
 
 static void on_store_hint(void *userdata)
 {
-        worker_hint(userdata);
+        Worker *w = userdata;
+
+        worker_hint(w);
+        if (w->n_runs > 0)
+                worker_look_at_orders(w);
 }
 
 void worker_disowned(Worker *w)

@@ -83,7 +83,7 @@ struct Worker {
         sd_bus *bus; /* to stop units whose launcher does not answer; NULL until it is needed */
 
         usec_t last_beat_usec, last_claim_usec; /* CLOCK_MONOTONIC of their last answers */
-        usec_t started_usec, noted_usec, lost_usec;
+        usec_t started_usec, noted_usec, lost_usec, orders_usec;
         usec_t drain_until_usec, drain_grace_usec;
         bool connected, told_away, told_schema;
         uint64_t n_done, n_failed;

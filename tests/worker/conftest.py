@@ -35,7 +35,7 @@ class RunHost:
         self.sockets = {}
         self.open = True
 
-    def add(self, kind, program, stop="0.5s", timeout=None, max_runs=1, mode="exec", options=()):
+    def add(self, kind, program, stop="0.5s", timeout=None, max_runs=1, mode="exec", options=(), launcher=None):
         s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         s.bind(str(self.dir / f"{kind}.sock"))
         s.listen(64)
@@ -43,9 +43,9 @@ class RunHost:
         if timeout:
             args.append(f"--timeout-usec={int(timeout * 1e6)}")
         self.sockets[kind] = s
-        threading.Thread(target=self.serve, args=(kind, s, args, program), daemon=True).start()
+        threading.Thread(target=self.serve, args=(kind, s, args, program, launcher or EXEC), daemon=True).start()
 
-    def serve(self, kind, listener, args, program):
+    def serve(self, kind, listener, args, program, launcher):
         n = 0
         while self.open:
             try:
@@ -55,7 +55,7 @@ class RunHost:
             n += 1
             env = {"PATH": "/usr/bin:/bin", "TMPDIR": str(self.dir.parent), "LC_ALL": "C"}
             env |= {k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}
-            p = subprocess.Popen([EXEC, f"--unit=reeve-run-{kind}@{n}.service", *args, "--", *program], stdin=c, env=env,
+            p = subprocess.Popen([launcher, f"--unit=reeve-run-{kind}@{n}.service", *args, "--", *program], stdin=c, env=env,
                                  stdout=subprocess.DEVNULL)
             c.close()
             self.launchers.append(p)

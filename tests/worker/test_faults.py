@@ -203,6 +203,28 @@ def test_a_launcher_that_dies_is_an_interruption(world):
     assert world.history(id)[0]["cause"] == "launcher-died"
 
 
+def test_a_unit_that_does_not_start_is_tried_again_with_pauses(world):
+    world.sh("broken", "cat", keys="MaxInterruptions=4\nRetrySec=200ms\n", launcher="/bin/false")
+    world.start()
+    t0 = time.monotonic()
+    job = world.run("broken")
+    assert job["state"] == "failed" and job["error"]["code"] == "INTERRUPTED_TOO_OFTEN" and job["cause"] == "launcher-died"
+    assert time.monotonic() - t0 > 0.2 + 0.4 + 0.8
+    assert job["attempt"] == 0
+
+
+def test_a_cancel_does_not_wait_for_the_heartbeat(world):
+    world.config(world.db.conninfo, "HeartbeatSec=10s\nLeaseSec=60s\n")
+    sleeper(world)
+    world.start()
+    id = world.enqueue("sleeper")
+    running(world)
+    t0 = time.monotonic()
+    world.db.value("select reeve.cancel(%s)", id)
+    assert world.wait(id)["state"] == "cancelled"
+    assert time.monotonic() - t0 < 1 + 0.5 + 1.5  # StopSec=500ms, and what a loaded machine needs
+
+
 def test_database_restarted_and_killed_under_load(world):
     world.sh("count", f"echo $REEVE_JOB_ID >>{world.dir}/ran; sleep 0.02; echo 1", max_runs=50)
     world.start()
