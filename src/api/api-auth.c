@@ -195,17 +195,16 @@ static Failures *failures_of(Keyring *k, HttpRequest *r)
 {
         struct sockaddr_storage peer = {};
         socklen_t size = sizeof(peer);
-        const unsigned char *p = (const unsigned char *) &((struct sockaddr_in *) &peer)->sin_addr;
-        size_t n = 4;
+        unsigned char bytes[8] = { 0 };
         unsigned h = 0;
 
         (void) getpeername(http_request_get_fd(r), (struct sockaddr *) &peer, &size);
-        if (peer.ss_family == AF_INET6) {
-                p = ((struct sockaddr_in6 *) &peer)->sin6_addr.s6_addr;
-                n = 8; /* who has one has the whole /64 */
-        }
-        for (size_t i = 0; i < n; i++)
-                h = h * 31 + p[i];
+        if (peer.ss_family == AF_INET6) /* who has one address has the whole /64 */
+                memcpy(bytes, &((struct sockaddr_in6 *) &peer)->sin6_addr, 8);
+        else if (peer.ss_family == AF_INET)
+                memcpy(bytes, &((struct sockaddr_in *) &peer)->sin_addr, 4);
+        for (size_t i = 0; i < ELEMENTSOF(bytes); i++)
+                h = h * 31 + bytes[i];
         return k->failures + h % ADDRESSES;
 }
 
