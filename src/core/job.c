@@ -3,8 +3,8 @@
 
 #include "macros.h"
 
-/* Every legal step of a job. job_next() consults nothing else; reeve-jobs(7) prints this table;
- * tests/pg/test_transitions.py runs each line, and each pair that is no line, against the SQL. */
+/* Every legal step of a job. job_next() consults nothing else; tests/pg/test_transitions.py runs
+ * each line of it, and each pair that is not in it, against the statements. */
 static const JobStep job_steps[] = {
         { JOB_NONE, JOB_EVENT_ENQUEUE, JOB_READY, "it can run at once" },
         { JOB_NONE, JOB_EVENT_SCHEDULE, JOB_SCHEDULED, "it is to run later" },

@@ -42,7 +42,7 @@ typedef struct JobStep {
         JobState from;
         JobEvent event;
         JobState to;
-        const char *why; /* for reeve-jobs(7) */
+        const char *why; /* for readers of the table */
 } JobStep;
 
 /* The state after an event. Returns JOB_NONE if that event is not possible in that state. */
