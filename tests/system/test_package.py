@@ -86,6 +86,13 @@ def test_manual_pages_are_there(machine):
                 f"{unit} names {page}, which is not in the package"
 
 
+def test_examples_are_there_as_they_are(machine):
+    doc = "/usr/share/doc/reeve/examples"
+    assert machine.sh(f"cd {doc} && python3 -Bc 'import reeve; print(reeve.Client)'")
+    assert machine.sh(f"{doc}/handlers/words.py <<<'{{}}' 2>&1 || echo $?").splitlines() == ["the payload has no text", "65"]
+    assert "words-loop.mjs" in machine.sh(f"ls {doc}/handlers")
+
+
 def test_state_is_where_the_design_says(machine):
     listed = machine.sh("stat -c '%n %U:%G %a' /var/lib/reeve /var/lib/reeve/blobs /var/lib/reeve/postgres /run/reeve /run/reeve/run")
     assert listed.splitlines() == [
