@@ -31,12 +31,20 @@
 #define REEVE_MIGRATION_MAX       (1024UL * 1024) /* bytes of a migration's script */
 #define REEVE_RATE_MAX            1000000U /* Concurrency=, MaxRuns= and the number in RateLimit= */
 /* Every time span of a .kind, pool or reeve.conf file that is not infinite: ten years. */
-#define REEVE_SPAN_MAX_USEC       (3650ULL * 86400 * 1000000)
-#define REEVE_RETRY_HINT_MAX_USEC (7ULL * 86400 * 1000000) /* a handler's "retry after" */
-#define REEVE_WORKERS_MAX         64U /* Min= and Max= of a pool: its worker instances on a host */
-#define REEVE_POOL_QUEUES_MAX     256U /* names in Queues= */
-#define REEVE_UPLOAD_MAX          (1ULL << 30) /* bytes of one uploaded file; UploadMax= */
-#define REEVE_BODY_MAX            (16ULL << 20) /* bytes of any other request body; BodyMax= */
+#define REEVE_SPAN_MAX_USEC        (3650ULL * 86400 * 1000000)
+#define REEVE_RETRY_HINT_MAX_USEC  (7ULL * 86400 * 1000000) /* a handler's "retry after" */
+#define REEVE_WORKERS_MAX          64U /* Min= and Max= of a pool: its worker instances on a host */
+#define REEVE_POOL_QUEUES_MAX      256U /* names in Queues= */
+#define REEVE_UPLOAD_MAX           (1ULL << 30) /* bytes of one uploaded file; UploadMax= */
+#define REEVE_BODY_MAX             (16ULL << 20) /* bytes of any other request body; BodyMax= */
+#define REEVE_FLAGS_MAX            1000U /* flags, archived ones too */
+#define REEVE_FLAG_PERCENT_MAX     100000U /* a flag's percentage has steps of 0.001: everybody */
+#define REEVE_FLAG_ALLOW_MAX       1000U /* subjects on a flag's allow list */
+#define REEVE_FLAG_RULES_BYTES_MAX (64UL * 1024) /* a flag's rules as JSON */
+#define REEVE_FLAG_RULES_MAX       64U /* of a flag */
+#define REEVE_FLAG_VALUE_MAX       (4UL * 1024) /* bytes of JSON that a flag gives as its value */
+#define REEVE_FLAG_SEED_MAX        64U /* bytes */
+#define REEVE_DESCRIPTION_MAX      500U /* bytes of a flag's description */
 
 /* HTTP: what a client may send. */
 #define REEVE_HTTP_TARGET_MAX      4096U /* bytes of a request's path and query */

@@ -383,7 +383,7 @@ int store_new(sd_event *event, const StoreConfig *config, Store **ret)
                 listener.userdata = s;
                 listener.on_state = NULL;
                 listener.on_notify = on_pq_notify;
-                listener.listen = "reeve";
+                listener.listen = config->channel ? config->channel : "reeve";
                 r = pq_loop_new(event, &listener, &s->listener);
                 if (r < 0)
                         return r;

@@ -32,6 +32,7 @@ typedef struct StoreConfig {
         const char *application_name; /* in pg_stat_activity */
         bool prepared; /* Prepared= */
         bool listen; /* take hints: a second connection with LISTEN */
+        const char *channel; /* where hints come from; NULL: the workers' one */
         usec_t deadline_usec; /* for an answer; 0: 15 s */
         StoreStateCallback on_state; /* may be NULL */
         StoreHintCallback on_hint; /* may be NULL */

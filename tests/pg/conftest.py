@@ -187,6 +187,7 @@ class Database:
         self.server = server
         self.name = name
         self.conninfo = f"host={server.dir} dbname={name}"
+        self.migrations = MIGRATIONS
         self._open = []
 
     def connect(self, role="reeve_owner", autocommit=False, **kw):
@@ -202,9 +203,9 @@ class Database:
     def value(self, text, *args, role=SUPERUSER):
         return self.sql(text, *args, role=role)[0][0]
 
-    def migrate(self, *args, directory=MIGRATIONS, check=True, **kw):
+    def migrate(self, *args, directory=None, check=True, **kw):
         """Runs reeve-migrate on this database."""
-        r = run_migrate(*args, f"--database={self.conninfo}", f"--directory={directory}", **kw)
+        r = run_migrate(*args, f"--database={self.conninfo}", f"--directory={directory or self.migrations}", **kw)
         if check:
             assert r.returncode == 0, r.stdout + r.stderr
         return r

@@ -5,15 +5,50 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 import time
 
 import psycopg2
 import pytest
 
-from conftest import MIGRATE, MIGRATIONS, Server, run_migrate, wait_for
+import conftest
+from conftest import MIGRATE, Server, run_migrate, wait_for
+
+# A package that has the first migration only, so that these tests do not change with every new one.
+MIGRATIONS = pathlib.Path(tempfile.mkdtemp(prefix="reeve-first-"))
+WHOLE = conftest.MIGRATIONS
+NEWEST = max(int(p.name[:4]) for p in WHOLE.glob("*.up.sql"))
 
 DONE, FAULT, USAGE, PENDING, MISMATCH, REFUSED, AWAY, ROLES = range(8)
 FAST = ["--lock-timeout=100ms", "--lock-pause=100ms"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def first():
+    for path in [WHOLE / "bootstrap.sql", *WHOLE.glob("0001_*.sql")]:
+        shutil.copy(path, MIGRATIONS)
+    yield
+    shutil.rmtree(MIGRATIONS)
+
+
+@pytest.fixture(scope="module")
+def template(server, first):
+    d = server.create()
+    d.migrations = MIGRATIONS
+    d.migrate("up")
+    return d.name
+
+
+@pytest.fixture
+def database(database):
+    database.migrations = MIGRATIONS
+    return database
+
+
+@pytest.fixture
+def empty(empty):
+    empty.migrations = MIGRATIONS
+    return empty
 
 
 @pytest.fixture
@@ -67,7 +102,7 @@ def test_record_keeps_both_scripts_and_who(empty):
 
 
 def test_every_program_can_read_the_version(database):
-    statement = pathlib.Path(MIGRATIONS.parent / "src/store/sql/get-schema-version.sql").read_text()
+    statement = pathlib.Path(WHOLE.parent / "src/store/sql/get-schema-version.sql").read_text()
     for role in ("reeve_owner", "reeve_api", "reeve_worker"):
         assert database.value(statement, role=role) == 1
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
@@ -249,6 +284,7 @@ def test_down_runs_the_stored_script_not_the_file(database, files):
 
 
 def test_up_down_up_leaves_the_same_schema(empty):
+    empty.migrations = WHOLE
     empty.migrate("up")
     before = empty.dump()
     empty.migrate("down", "--to=0", "--confirm-data-loss")
@@ -257,6 +293,18 @@ def test_up_down_up_leaves_the_same_schema(empty):
     assert empty.value("select count(*) from pg_proc where pronamespace = 'reeve'::regnamespace") == 0
     empty.migrate("up")
     assert empty.dump() == before
+
+
+def test_each_down_is_the_inverse_of_its_up(empty):
+    empty.migrations = WHOLE
+    before = []
+    for v in range(1, NEWEST + 1):
+        empty.migrate("up", f"--to={v}")
+        before.append(empty.dump())
+    for v in range(NEWEST, 0, -1):
+        assert empty.dump() == before.pop(), f"after taking back {v + 1}"
+        empty.migrate("down", "--confirm-data-loss")
+    assert version(empty) == 0
 
 
 def test_down_takes_one_step_by_default(database, files):
@@ -446,12 +494,12 @@ def other():
 
 def test_waits_for_a_server_that_comes_later(other):
     other.start()
-    other.psql(MIGRATIONS / "bootstrap.sql")
+    other.psql(WHOLE / "bootstrap.sql")
     other.stop()
     conninfo = f"--database=host={other.dir} dbname=reeve"
-    r = run_migrate("up", conninfo, f"--directory={MIGRATIONS}", "--wait=600ms")
+    r = run_migrate("up", conninfo, f"--directory={WHOLE}", "--wait=600ms")
     refused(r, AWAY, "Waiting for the database")
-    up = subprocess.Popen([str(MIGRATE), "up", conninfo, f"--directory={MIGRATIONS}", "--wait=1min"], stderr=subprocess.PIPE,
+    up = subprocess.Popen([str(MIGRATE), "up", conninfo, f"--directory={WHOLE}", "--wait=1min"], stderr=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True)
     waits = subprocess.Popen([str(MIGRATE), "wait", conninfo, "--wait=1min"], stderr=subprocess.PIPE, text=True)
     assert "Waiting for the database" in up.stderr.readline()
@@ -459,8 +507,8 @@ def test_waits_for_a_server_that_comes_later(other):
     other.start()
     assert up.wait(30) == DONE, up.stderr.read()
     assert waits.wait(30) == DONE
-    r = run_migrate("wait", conninfo, "--to=2", "--wait=600ms")
-    refused(r, PENDING, "its schema has version 1, not 2")
+    r = run_migrate("wait", conninfo, f"--to={NEWEST + 1}", "--wait=600ms")
+    refused(r, PENDING, f"its schema has version {NEWEST}, not {NEWEST + 1}")
     for p in (up, waits):
         p.communicate()
 
