@@ -409,6 +409,11 @@ bool store_is_connected(const Store *s)
         return pq_loop_is_connected(s->pq);
 }
 
+bool store_is_listening(const Store *s)
+{
+        return s->listener && pq_loop_is_connected(s->listener);
+}
+
 unsigned store_n_pending(const Store *s)
 {
         return pq_loop_n_pending(s->pq);

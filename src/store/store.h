@@ -47,6 +47,8 @@ Store *store_free(Store *s);
 DEFINE_CLEANUP(Store, store_free)
 
 bool store_is_connected(const Store *s);
+/* Whether hints come: false as well where none were asked for. */
+bool store_is_listening(const Store *s);
 unsigned store_n_pending(const Store *s);
 /* CLOCK_MONOTONIC of the last answer, of the end of the last attempt to connect; 0: none yet. */
 usec_t store_last_answer_usec(const Store *s);

@@ -7,4 +7,4 @@ select f.key, f.description, f.enabled, f.percent, f.bucketing, f.seed, to_jsonb
         (extract(epoch from f.archived_at) * 1000000)::bigint as archived_usec
 from reeve.flag f
 where case when $1::text is null then f.archived_at is null else f.key = $1::text end
-order by f.key
+order by f.key collate "C"
