@@ -20,6 +20,7 @@ SH = {
     "segv": ("kill -SEGV $$", "", "", ""),
     "slow": ("sleep 600", "TimeoutSec=300ms", "", ""),
     "silent": ("sleep 600", "WatchdogSec=300ms", "", ""),
+    "brief": ("sleep $(cat); echo 1", "Queue=brief", "", ""),
     "hog": ("python3 -c 'x = bytearray(300 << 20)'", "MaxInterruptions=1", "", "MemoryMax=40M"),
     "escape": (ESCAPE.replace("MARK", "31415.9") + "; sleep 600", "Queue=inline", "", ""),
     "leave": (ESCAPE.replace("MARK", "27182.8") + "; echo 1", "", "", ""),
@@ -93,7 +94,7 @@ def world(machine, tmp_path_factory):
                                             f"{exec_lines}\n[Service]\n{service}\n")
         machine.put(where / f"{name}.kind", "/etc/reeve/kinds")
     for worker in WORKERS:
-        queues = "inline" if worker == "inline" else "* !inline"
+        queues = "inline" if worker == "inline" else "* !inline !brief"
         (where / f"{worker}.conf").write_text(f"[Pool]\nQueues={queues}\nSlots=4\nDrainSec=20s\n")
         machine.put(where / f"{worker}.conf", "/etc/reeve/pools")
     (where / "short.conf").write_text("[Service]\nWatchdogSec=2s\n")
@@ -147,6 +148,50 @@ def test_every_cause_of_an_end_is_told_apart(world, kind, state, cause, code):
     job = world.run(kind)
     assert (job["state"], job["cause"], job.get("error", {}).get("code")) == (state, cause, code)
     assert job["host"] == world.m.name
+
+
+def show(world, id):
+    return json.loads(world.m.out("reevectl", "show", "--json", id))
+
+
+def test_a_deadline_that_passes_is_a_cause(world):
+    """Nobody serves this queue."""
+    soon = world.m.out("date", "-u", "-d", "+1 second", "+%FT%T.%3NZ")
+    body = json.dumps({"kind": "brief", "deadline": soon})
+    made = world.m.out("curl", "-sS", "--unix-socket", "/run/reeve/api.sock", "-H", "Content-Type: application/json", "-d", body,
+                       "http://localhost/api/jobs")
+    id = json.loads(made)["id"]
+    world.wait(id)
+    job = show(world, id)
+    assert (job["state"], job["cause"], job["attempt"]) == ("failed", "deadline", 0), job
+
+
+def test_an_input_that_is_gone_is_a_cause(world):
+    """Its blob is lost from the store while the job waits."""
+    world.m.sh("echo something >/root/doc.txt")
+    id = world.m.out("reevectl", "submit", "nap", "0", "--file=doc.txt=/root/doc.txt", "--delay=1s")
+    digest = world.psql(f"select digest from reeve.blob_ref where job = '{id}'").removeprefix("sha256:")
+    world.m.sh(f"rm /var/lib/reeve/blobs/default/{digest[:2]}/{digest[2:]}")
+    world.wait(id)
+    job = show(world, id)
+    assert (job["state"], job["cause"], job["error"]["code"]) == ("failed", "input-error", "INPUT_ERROR"), job
+    assert "not in the blob store" in job["error"]["message"], job
+
+
+def test_a_drain_that_takes_too_long_is_a_cause(world):
+    """DrainSec=1s, and a run that would take ten minutes. It counts neither as an attempt nor as an interruption."""
+    world.m.sh("printf '[Pool]\\nQueues=brief\\nSlots=1\\nDrainSec=1s\\n' >/etc/reeve/pools/brief.conf; systemctl start reeve-worker@brief")
+    id = world.enqueue("brief", 600)
+    unit = world.started(id)
+    t0 = time.monotonic()
+    world.m.sh("systemctl stop reeve-worker@brief")
+    assert time.monotonic() - t0 < 8
+    job = show(world, id)
+    assert (job["state"], job["attempt"], job["interruptions"]) == ("ready", 0, 0), job
+    history = [json.loads(line) for line in world.m.out("reevectl", "show", "--history", "--json", id).splitlines()]
+    assert [(h["cause"], h["to"], h["unit"]) for h in history if h["event"] != "enqueue"] == [("drained", "ready", unit)], history
+    world.m.wait_until(lambda: not world.m.is_active(unit))
+    world.psql(f"select reeve.cancel('{id}')")
 
 
 def test_cancel_ends_the_run_and_says_so(world):
