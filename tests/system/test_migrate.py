@@ -19,6 +19,9 @@ def test_the_schema_is_there(machine):
 
 
 def test_a_failure_holds_nobody_up_and_is_tried_again(machine, wrong_database):
+    """Tried again after 10 s; here after one."""
+    machine.sh("mkdir -p /run/systemd/system/reeve-migrate-retry.timer.d; printf '[Timer]\\nOnActiveSec=\\nOnActiveSec=1s\\n' "
+               ">/run/systemd/system/reeve-migrate-retry.timer.d/t.conf")
     machine.sh("printf '[Unit]\\nAfter=reeve-migrate.service\\nWants=reeve-migrate.service\\n[Service]\\nExecStart=sleep 600\\n' "
                ">/run/systemd/system/after.service; systemctl daemon-reload; systemctl stop reeve-migrate.service")
     machine.exec("systemctl", "start", "after.service", timeout=30)
@@ -27,7 +30,8 @@ def test_a_failure_holds_nobody_up_and_is_tried_again(machine, wrong_database):
     assert machine.is_active("reeve-migrate-retry.timer")
     machine.sh("rm /etc/reeve/reeve.conf.d/t.conf; systemctl start reeve-postgres.service")
     machine.wait_until(f"systemctl -q is-active {UNIT}", timeout=30)
-    machine.sh("systemctl stop after.service; rm /run/systemd/system/after.service; systemctl daemon-reload")
+    machine.sh("systemctl stop after.service; rm -r /run/systemd/system/after.service /run/systemd/system/reeve-migrate-retry.timer.d; "
+               "systemctl daemon-reload")
 
 
 def test_stopping_the_target_stops_the_trying(machine, wrong_database):
