@@ -113,7 +113,7 @@ create index scheduled_run_at on reeve.scheduled (run_at);
 
 create table reeve.blocked (
         job uuid primary key,
-        token text not null, -- what it waits for
+        token text not null, -- what it waits for: "children:" and its parent's id
         seq bigint not null default nextval('reeve.ready_seq'),
         lane bigint not null,
         attempt smallint not null default 0,
@@ -125,6 +125,9 @@ create index blocked_token on reeve.blocked (token, seq);
 create table reeve.waiting (
         job uuid primary key,
         pending integer not null check (pending > 0), -- children that have not ended
+        children integer not null check (children >= pending), -- that were asked for this time
+        progress_from smallint, -- the part of the parent's bar that the children are; null: none was named
+        progress_to smallint,
         lane bigint not null,
         attempt smallint not null default 0,
         interruptions smallint not null default 0,
@@ -329,11 +332,29 @@ end $$;
 
 -- Tells parents that children of theirs have ended (one array element for each child). Their waiting rows are locked in
 -- the order of ids before anything is tested, so that of two transactions that end the last two children the second
--- sees what the first did, and none waits for the other in a circle.
-create function reeve.children_ended(parents uuid[]) returns void
+-- sees what the first did, and none waits for the other in a circle. Each child that ended lets one go on that is
+-- blocked until then (spawn_children(), at_once), unless it was blocked itself. The join goes on where the children's
+-- part of the bar ends.
+create function reeve.children_ended(parents uuid[], were_blocked boolean default false) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
         perform from reeve.waiting w where w.job = any (parents) order by w.job for update;
+
+        if not were_blocked then
+                with n as (
+                        select p as job, count(*)::integer as ended from unnest(parents) p group by p
+                ), next as materialized (
+                        select b.job from n cross join lateral (
+                                select x.job from reeve.blocked x where x.token = 'children:' || n.job
+                                order by x.seq limit n.ended
+                        ) b
+                ), freed as (
+                        delete from reeve.blocked b using next x where b.job between x.job and x.job
+                        returning b.job, b.seq, b.lane, b.attempt, b.interruptions, b.flags
+                )
+                insert into reeve.ready (job, lane, attempt, interruptions, flags)
+                select f.job, f.lane, f.attempt, f.interruptions, f.flags from freed f order by f.seq;
+        end if;
 
         with n as (
                 select p as job, count(*)::integer as ended from unnest(parents) p group by p
@@ -342,6 +363,11 @@ begin
         ), fewer as (
                 update reeve.waiting w set pending = w.pending - n.ended from n
                 where w.job = n.job and w.pending > n.ended
+        ), shown as (
+                insert into reeve.progress as p (job, run_id, percent)
+                select j.job, 0, j.progress_to from joined j where j.progress_to is not null order by j.job
+                on conflict (job) do update
+                set run_id = excluded.run_id, percent = excluded.percent, status = null, at = clock_timestamp()
         )
         insert into reeve.ready (job, lane, attempt, interruptions, flags)
         select job, lane, 0, 0, flags | 1 from joined;
@@ -570,6 +596,7 @@ begin
         insert into reeve.history (job, event, from_state, to_state, attempt, interruptions, cause, actor, reason)
         values (id, case to_state when 'failed' then 'fail' else 'cancel' end, live.state, to_state, live.attempt,
                 live.interruptions, cause, actor, reason);
+        delete from reeve.progress p where p.job = id;
         if live.flags & 2 <> 0 then
                 delete from reeve.key k where k.job = id and k.scope = 'unique';
         end if;
@@ -611,7 +638,8 @@ begin
                 end loop;
         end if;
         if live.flags & 4 <> 0 then
-                perform reeve.children_ended(array(select j.parent from reeve.job j where j.id = end_idle_job.id));
+                perform reeve.children_ended(array(select j.parent from reeve.job j where j.id = end_idle_job.id),
+                        live.state = 'blocked');
         end if;
         return 'ended';
 end $$;
@@ -707,28 +735,60 @@ begin
         return n;
 end $$;
 
--- Ends a run that asked for children: the job waits for them. children is an array of objects as enqueue_batch() takes
--- them; tenant and subject are the parent's. Returns their number, or 0 if the run is stale. Raises 22023, and changes
--- nothing, if one of them is refused: the message says which and why.
-create function reeve.spawn_children(run_id bigint, run_key uuid, children jsonb, actor text) returns integer
+-- Ends a run that asked for children: the job waits for them. children is an array of objects with the fields of "known",
+-- as enqueue_batch() takes them; but inputs is an array of names of the parent's own inputs, which its children share.
+-- tenant and subject are the parent's. A job that asks again when it joins gets children with higher numbers.
+-- at_once: so many of them may be under way at a time, the others are blocked (null: all). progress_from, progress_to:
+-- the part of the parent's bar that the children are. Returns their number, or 0 if the run is stale. Raises 22023, and
+-- changes nothing, if one of them is refused: the message says which and why.
+create function reeve.spawn_children(run_id bigint, run_key uuid, children jsonb, actor text, at_once integer default null,
+        progress_from smallint default null, progress_to smallint default null) returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
+        known constant text[] := '{kind,payload,queue,priority,run_at,deadline,max_attempts,timeout_usec,unique_key,inputs}';
         run record;
         why text;
+        first integer := 0;
         n integer;
 begin
         perform reeve.lock_parents(array[run_id]);
         delete from reeve.lease l using reeve.job j
         where l.run_id = spawn_children.run_id and l.run_key = spawn_children.run_key and j.id = l.job
-        returning l.*, j.tenant, j.subject into run;
+        returning l.*, j.tenant, j.subject, j.inputs into run;
         if not found then
                 return 0;
         end if;
 
+        select format('child %s: %s', c.ord - 1, bad.what) into why
+        from jsonb_array_elements(children) with ordinality c (child, ord) cross join lateral (
+                select 'expected an object' where jsonb_typeof(c.child) <> 'object'
+                union all
+                select format('unknown field "%s"', left(f, 64))
+                from jsonb_object_keys(case jsonb_typeof(c.child) when 'object' then c.child else '{}' end) f
+                where f <> all (known)
+                union all
+                select 'inputs: expected an array of names' where jsonb_typeof(c.child -> 'inputs') <> 'array'
+                union all
+                select format('the job has no input %s', left(i.item::text, 256))
+                from jsonb_array_elements(case jsonb_typeof(c.child -> 'inputs') when 'array' then c.child -> 'inputs'
+                        else '[]' end) i (item)
+                where not coalesce(run.inputs, '[]') @> jsonb_build_array(jsonb_build_object('name', i.item))
+        ) bad (what)
+        order by c.ord limit 1;
+        if why is not null then
+                raise exception '%', why using errcode = '22023';
+        end if;
+        if run.flags & 1 <> 0 then
+                select coalesce(max(j.child_no) + 1, 0) into first from reeve.job j where j.parent = run.job;
+        end if;
+
         with asked as (
-                select jsonb_agg(c.child || jsonb_build_object('parent', run.job, 'child_no', c.ord - 1, 'grp', 0,
-                        'tenant', run.tenant, 'subject', run.subject) order by c.ord) as jobs
+                select jsonb_agg(c.child || jsonb_build_object('parent', run.job, 'child_no', first + c.ord - 1, 'grp', 0,
+                        'tenant', run.tenant, 'subject', run.subject, 'inputs', (
+                                select jsonb_agg(i.item order by i.ord)
+                                from jsonb_array_elements(run.inputs) with ordinality i (item, ord)
+                                where c.child -> 'inputs' @> jsonb_build_array(i.item -> 'name'))) order by c.ord) as jobs
                 from jsonb_array_elements(children) with ordinality as c (child, ord)
         ), made as materialized (
                 select e.* from asked a, reeve.enqueue_batch(a.jobs) e
@@ -740,11 +800,23 @@ begin
         if why is not null then
                 raise exception '%', why using errcode = '22023';
         end if;
+        if n > at_once then
+                with more as materialized (
+                        select r.job from reeve.job j join reeve.ready r on r.job = j.id
+                        where j.parent = run.job order by j.child_no offset at_once
+                ), held as (
+                        delete from reeve.ready r using more m where r.job between m.job and m.job
+                        returning r.job, r.seq, r.lane, r.attempt, r.interruptions, r.flags
+                )
+                insert into reeve.blocked (job, token, lane, attempt, interruptions, flags)
+                select h.job, 'children:' || run.job, h.lane, h.attempt, h.interruptions, h.flags from held h order by h.seq;
+        end if;
 
         delete from reeve.cancel_request c where c.run_id = spawn_children.run_id;
         if n > 0 then
-                insert into reeve.waiting (job, pending, lane, attempt, interruptions, flags)
-                values (run.job, n, run.lane, run.attempt, run.interruptions, run.flags);
+                insert into reeve.waiting (job, pending, children, progress_from, progress_to, lane, attempt, interruptions,
+                        flags)
+                values (run.job, n, n, progress_from, progress_to, run.lane, run.attempt, run.interruptions, run.flags);
         else -- every child was there already: nothing to wait for
                 insert into reeve.ready (job, lane, attempt, interruptions, flags)
                 values (run.job, run.lane, 0, run.interruptions, run.flags | 1);
@@ -841,9 +913,12 @@ begin atomic
                 'interruptions', coalesce(d.interruptions, l.interruptions, s.interruptions, r.interruptions,
                         w.interruptions, b.interruptions),
                 'run_id', coalesce(d.run_id, l.run_id), 'started_at', coalesce(d.claimed_at, l.claimed_at),
-                'finished_at', d.finished_at, 'children_pending', w.pending,
-                'progress', p.percent, 'status', p.status, 'cause', d.cause, 'exit_status', d.exit_status,
-                'exit_signal', d.exit_signal, 'host', d.host, 'unit', d.unit, 'cpu_usec', d.cpu_usec,
+                'finished_at', d.finished_at, 'children', w.children, 'children_pending', w.pending,
+                'progress', coalesce(w.progress_from + (w.progress_to - w.progress_from) * (w.children - w.pending) / w.children,
+                        p.percent),
+                'status', case when w.job is not null
+                        then format('%s of %s children have ended', w.children - w.pending, w.children) else p.status end,
+                'cause', d.cause, 'exit_status', d.exit_status, 'exit_signal', d.exit_signal, 'host', d.host, 'unit', d.unit, 'cpu_usec', d.cpu_usec,
                 'max_rss', d.max_rss, 'result_blob', d.result_blob, 'actor', d.actor, 'reason', d.reason,
                 'error', case when d.error_code is not null
                         then jsonb_build_object('code', d.error_code, 'message', d.error_message) end))
@@ -869,8 +944,8 @@ grant execute on function reeve.enqueue(text, jsonb, jsonb), reeve.cancel(uuid),
 grant execute on function reeve.retry_job(uuid, text, text, text, text, uuid) to reeve_api;
 grant execute on function reeve.enqueue_batch(jsonb), reeve.cancel_job(uuid, text, text), reeve.job_state(uuid),
         reeve.uuidv7(timestamptz), reeve.uuid_floor(timestamptz), reeve.lane(text, text, text, smallint),
-        reeve.children_ended(uuid[]), reeve.lock_parents(bigint[]), reeve.ensure_partitions(timestamptz),
-        reeve.expire_deadlines(interval, integer), reeve.spawn_children(bigint, uuid, jsonb, text)
+        reeve.children_ended(uuid[], boolean), reeve.lock_parents(bigint[]), reeve.ensure_partitions(timestamptz),
+        reeve.expire_deadlines(interval, integer), reeve.spawn_children(bigint, uuid, jsonb, text, integer, smallint, smallint)
         to reeve_api, reeve_worker;
 
 grant select on all tables in schema reeve to reeve_api, reeve_worker;

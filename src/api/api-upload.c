@@ -65,7 +65,8 @@ static bool file_name_is_valid(const char *name)
         size_t n = strlen(name);
 
         return n > 0 && n <= 255 && !streq(name, ".") && !streq(name, "..") && !strchr(name, '/') &&
-                !streq(name, "payload.json") && utf8_is_valid(name, n);
+                !streq(name, "payload.json") && !streq(name, "children.ndjson") &&
+                !streq(name, "children") && utf8_is_valid(name, n);
 }
 
 static int begin_file(Create *k, const char *name, const char *type)

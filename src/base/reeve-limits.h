@@ -19,6 +19,7 @@
 #define REEVE_INTERRUPTIONS_MAX   10U /* MaxInterruptions=: then a job is poison */
 #define REEVE_INTERRUPTIONS_BOUND 100U /* of MaxInterruptions= */
 #define REEVE_CHILDREN_MAX        10000U /* children asked for by one run */
+#define REEVE_JOIN_FILES_MAX      900U /* files of a job's children, inputs of its join phase */
 #define REEVE_OUTPUT_FILES_MAX    1000U /* files in a run's output directory */
 #define REEVE_OUTPUT_BYTES_MAX    (1ULL << 30) /* bytes of them together */
 #define REEVE_SLOTS_MAX           512U /* Slots= of a pool */

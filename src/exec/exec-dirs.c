@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -251,23 +252,73 @@ static int64_t copy_file(int from, int to, off_t size)
         return at;
 }
 
+/* The directories of a name such as children/3/pages.txt. */
+static int make_parents(int dir_fd, const char *name)
+{
+        char path[PATH_MAX];
+        int r = 0;
+
+        if (strlen(name) >= sizeof(path))
+                return -ENAMETOOLONG;
+        for (const char *slash = strchr(name, '/'); slash && r >= 0;
+                slash = strchr(slash + 1, '/')) {
+                memcpy(path, name, (size_t) (slash - name));
+                path[slash - name] = '\0';
+                r = mkdirat(dir_fd, path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+        }
+        return r;
+}
+
 int64_t exec_dirs_put_input(ExecDirs *d, const char *name, int from)
 {
         _cleanup_(closep) int to = -EBADF;
         struct stat st;
+        int r;
 
         if (fstat(from, &st) < 0)
                 return -errno;
         if (!S_ISREG(st.st_mode))
                 return -EINVAL;
+        r = make_parents(d->input_fd, name);
+        if (r < 0)
+                return r;
         to = openat(d->input_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444);
         if (to < 0)
                 return -errno;
         return copy_file(from, to, st.st_size);
 }
 
+/* The directories that make_parents() made. */
+static void seal_below(int dir_fd)
+{
+        DIR *dir = fdopendir(dir_fd);
+        struct dirent *de;
+
+        if (!dir) {
+                safe_close(dir_fd);
+                return;
+        }
+        while ((de = readdir(dir))) // NOLINT(concurrency-mt-unsafe)
+                if (de->d_type == DT_DIR && de->d_name[0] != '.') {
+                        int fd = openat(dir_fd, de->d_name,
+                                O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+                        if (fd >= 0) {
+                                (void) fchmod(fd, 0555);
+                                seal_below(fd);
+                        }
+                }
+        (void) closedir(dir);
+}
+
 int exec_dirs_seal_inputs(ExecDirs *d)
 {
+        int fd = openat(d->input_fd, "children", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        if (fd >= 0) {
+                (void) fchmod(fd, 0555);
+                seal_below(fd);
+        }
         return fchmod(d->input_fd, 0555) < 0 ? -errno : 0;
 }
 

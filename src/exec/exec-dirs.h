@@ -25,7 +25,8 @@ void exec_dirs_done(ExecDirs *d);
  * run is still there. */
 int exec_dirs_clean(ExecDirs *d);
 
-/* Copies the whole of a regular file to a new read-only file in the input directory. Returns the
+/* Copies the whole of a regular file to a new read-only file in the input directory, or in a
+ * directory below it, which is made. Returns the
  * bytes copied, -EEXIST (that name is taken), -EINVAL (not a regular file) or another -errno. */
 int64_t exec_dirs_put_input(ExecDirs *d, const char *name, int from);
 /* Called when all inputs are there: nobody is to write to the directory. */

@@ -64,7 +64,7 @@ static void put_inputs(Launcher *l, const RunFrame *f, const int *fds)
                 const char *name = f->inputs[i].name;
                 int64_t r;
 
-                if (!run_file_name_is_valid(name) || strchr(name, '/'))
+                if (!run_input_name_is_valid(name))
                         r = -EINVAL;
                 else if (++l->n_inputs > RUN_INPUTS_MAX)
                         r = -E2BIG;

@@ -85,6 +85,21 @@ bool run_file_name_is_valid(const char *name)
         return true;
 }
 
+bool run_input_name_is_valid(const char *name)
+{
+        size_t n;
+
+        if (strncmp(name, "children/", CONST_STRLEN("children/")) == 0) {
+                const char *index = name + CONST_STRLEN("children/");
+
+                n = strspn(index, "0123456789");
+                if (n > 0 && n < 10 && streq(index + n, ".json"))
+                        return true;
+                return n > 0 && n < 10 && index[n] == '/' && run_file_name_is_valid(index + n + 1);
+        }
+        return run_file_name_is_valid(name) && !strchr(name, '/') && !streq(name, "children");
+}
+
 static void encode_inputs(JsonWriter *w, const RunFrame *f)
 {
         json_open_array(w, "inputs");

@@ -20,8 +20,7 @@
 
 #define RUN_PROTOCOL_VERSION 1U
 #define RUN_INPUTS_MAX       1000U /* files that a run can be given */
-#define RUN_FILE_NAME_MAX                                                                          \
-        255U /* bytes of an input's or output file's name, its directories included */
+#define RUN_FILE_NAME_MAX    255U /* bytes of an output file's name, its directories included */
 
 typedef enum RunFrameType {
         RUN_FRAME_HELLO, /* launcher: I am this unit */
@@ -144,6 +143,8 @@ int run_frame_decode(const char *text, size_t size, unsigned n_fds, RunFrame *re
 /* A relative path without "." or ".." or empty parts, control characters and bytes that are not
  * UTF-8, at most RUN_FILE_NAME_MAX bytes. */
 bool run_file_name_is_valid(const char *name);
+/* An input's: without directories, but for children/INDEX/NAME and children/INDEX.json. */
+bool run_input_name_is_valid(const char *name);
 
 const char *run_cause_to_string(RunCause cause);
 const char *run_result_to_string(RunResult result);

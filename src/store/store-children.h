@@ -10,6 +10,8 @@ typedef struct StoreSpawn {
         const char *run_key;
         const char *children; /* JSON array of objects as enqueue_batch() takes them */
         const char *actor;
+        unsigned at_once; /* so many of them under way at a time; 0: all */
+        int progress_from, progress_to; /* the part of the bar that they are; < 0: none */
 } StoreSpawn;
 
 /* Ends a run that asked for children. n: children made; 0 in a callback without error: stale, or
@@ -27,6 +29,22 @@ typedef void (*StoreChildrenCallback)(
         int error, const StoreChild *children, unsigned n_children, void *userdata);
 
 #define STORE_CHILDREN_PAGE 500U
+
+/* A file that a succeeded child left. */
+typedef struct StoreChildFile {
+        int64_t child_no;
+        const char *direction; /* output, or result: one that is too large for the row */
+        const char *name; /* "" for a result */
+        const char *digest;
+        int64_t size;
+} StoreChildFile;
+
+typedef void (*StoreChildFilesCallback)(
+        int error, const StoreChildFile *files, unsigned n_files, void *userdata);
+
+/* Those after the given one (NULL: from the first), at most a page of them. */
+int store_list_child_files(Store *s, const char *parent, const StoreChildFile *after,
+        StoreChildFilesCallback callback, void *userdata, StoreRequest **ret_request);
 
 /* The ended children of a job with numbers above after (-1: from the first), at most a page of
  * them. */

@@ -31,6 +31,8 @@ typedef struct Outcome {
         char *error_code, *error_message;
         char *result, *result_blob;
         char *children; /* JSON array: the job waits for them instead of ending */
+        unsigned children_at_once;
+        int progress_from, progress_to;
         usec_t delay_usec;
         uint64_t cpu_usec, max_rss;
         char *log;
@@ -43,6 +45,13 @@ typedef struct OutputFile {
         char digest[BLOB_DIGEST_MAX];
         uint64_t size;
 } OutputFile;
+
+/* A file of a child, an input of its parent's join phase. */
+typedef struct ChildFile {
+        char *name; /* as the parent sees it: children/INDEX/NAME */
+        char digest[BLOB_DIGEST_MAX];
+        uint64_t size;
+} ChildFile;
 
 struct Run {
         Worker *worker;
@@ -70,6 +79,8 @@ struct Run {
         char *children_lines; /* NDJSON of ended children, for the join phase */
         size_t children_size;
         int64_t last_child;
+        ChildFile *child_files; /* that they left */
+        unsigned n_child_files;
         StoreRequest *request; /* the one under way for this run alone */
 
         OutputFile *files;

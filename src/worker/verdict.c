@@ -12,6 +12,8 @@
 typedef struct Directive {
         const char *children;
         size_t children_size;
+        unsigned at_once;
+        int progress_from, progress_to;
         const char *error_code, *error_message;
         bool retry_given, retry;
         usec_t retry_after_usec;
@@ -91,9 +93,31 @@ static void last_line(const char *log, char *buf, size_t size)
         buf[end - start] = '\0';
 }
 
+/* "progress":[15,75] */
+static int read_part(const JsonValue *reeve, Directive *d)
+{
+        const JsonValue *part = json_value_member(reeve, "progress"), *to;
+        int64_t from_percent, to_percent;
+
+        d->progress_from = d->progress_to = -1;
+        if (!part)
+                return 0;
+        to = json_value_is(part, JSON_ARRAY) && json_value_count(part) == 2
+                ? json_value_next(part, json_value_first(part, NULL), NULL)
+                : NULL;
+        if (!to || json_value_int64(json_value_first(part, NULL), &from_percent) < 0 ||
+                json_value_int64(to, &to_percent) < 0 || from_percent < 0 ||
+                from_percent > to_percent || to_percent > 100)
+                return -EINVAL;
+        d->progress_from = (int) from_percent;
+        d->progress_to = (int) to_percent;
+        return 0;
+}
+
 static int read_spawn(const JsonValue *reeve, Directive *d, Verdict *v)
 {
         const JsonValue *spawn = json_value_member(reeve, "spawn");
+        uint64_t at_once = 0;
 
         if (!spawn)
                 return 0;
@@ -101,6 +125,16 @@ static int read_spawn(const JsonValue *reeve, Directive *d, Verdict *v)
                 fail(v, "BAD_CHILDREN", "spawn must be an array of at most 10000 children");
                 return -EINVAL;
         }
+        if (json_get_uint64(reeve, "at_once", 1, REEVE_CHILDREN_MAX, &at_once, NULL) < 0) {
+                fail(v, "BAD_CHILDREN", "at_once must be a number from 1 to 10000");
+                return -EINVAL;
+        }
+        if (read_part(reeve, d) < 0) {
+                fail(v, "BAD_CHILDREN",
+                        "progress must be two whole numbers from 0 to 100, in order");
+                return -EINVAL;
+        }
+        d->at_once = (unsigned) at_once;
         d->children = json_value_text(spawn, &d->children_size);
         return 0;
 }
@@ -310,6 +344,9 @@ int verdict_of_run(const VerdictInput *input, Verdict *ret)
                 ret->children = strndup(d.children, d.children_size);
                 if (!ret->children)
                         return -ENOMEM;
+                ret->at_once = d.at_once;
+                ret->progress_from = d.progress_from;
+                ret->progress_to = d.progress_to;
         }
         return 0;
 }

@@ -28,6 +28,8 @@ typedef struct Verdict {
         const char *result; /* what to keep as the result, not NUL-terminated; NULL: none */
         size_t result_size;
         char *children; /* a JSON array, for "waiting"; the caller frees it */
+        unsigned at_once; /* so many of them at a time; 0: all */
+        int progress_from, progress_to; /* the part of the bar that they are; < 0: none */
 } Verdict;
 
 /* result points into input->result. Returns 0 or -ENOMEM. */

@@ -179,6 +179,9 @@ int run_take_end(Run *r, const RunFrame *end, int fd)
         if (e >= 0) {
                 e = set_outcome(r, &v);
                 r->outcome.children = v.children;
+                r->outcome.children_at_once = v.at_once;
+                r->outcome.progress_from = v.progress_from;
+                r->outcome.progress_to = v.progress_to;
         }
         if (e < 0)
                 return e;
@@ -475,8 +478,9 @@ static int send_ends(Worker *w, Batch *b)
         for (unsigned i = 0; i < b->n; i++)
                 runs[i] = ended_run(b->runs[i]);
         if (first->outcome.children) {
-                const StoreSpawn spawn = { first->run_id, first->run_key, first->outcome.children,
-                        w->name };
+                const Outcome *o = &first->outcome;
+                const StoreSpawn spawn = { first->run_id, first->run_key, o->children, w->name,
+                        o->children_at_once, o->progress_from, o->progress_to };
 
                 return store_spawn_children(w->store, &spawn, on_spawned, w, NULL);
         }

@@ -111,6 +111,9 @@ Run *run_free(Run *r)
         free(r->unit);
         free(r->status);
         free(r->children_lines);
+        for (unsigned i = 0; i < r->n_child_files; i++)
+                free(r->child_files[i].name);
+        free(r->child_files);
         free(r->outcome.error_code);
         free(r->outcome.error_message);
         free(r->outcome.result);
@@ -170,6 +173,49 @@ static int add_children(Run *r, const StoreChild *children, unsigned n)
 
 static void enqueue_run(Run *r);
 
+static int add_child_files(Run *r, const StoreChildFile *files, unsigned n)
+{
+        ChildFile *more;
+
+        if (r->n_child_files + n > REEVE_JOIN_FILES_MAX)
+                return -E2BIG;
+        more = reallocarray(r->child_files, r->n_child_files + n + 1, sizeof(ChildFile));
+        if (!more)
+                return -ENOMEM;
+        r->child_files = more;
+        for (unsigned i = 0; i < n; i++) {
+                ChildFile *f = r->child_files + r->n_child_files;
+                bool output = streq(files[i].direction, "output");
+
+                *f = (ChildFile){ .size = (uint64_t) files[i].size };
+                (void) snprintf(f->digest, sizeof(f->digest), "%s", files[i].digest);
+                if (asprintf(&f->name, output ? "children/%lld/%s" : "children/%lld.json%s",
+                            (long long) files[i].child_no, files[i].name) < 0)
+                        return -ENOMEM;
+                r->n_child_files++;
+        }
+        return 0;
+}
+
+static void on_child_files(int error, const StoreChildFile *files, unsigned n, void *userdata)
+{
+        Run *r = userdata;
+
+        r->request = NULL;
+        if (error == 0)
+                error = add_child_files(r, files, n);
+        if (error == 0 && n == STORE_CHILDREN_PAGE)
+                error = store_list_child_files(
+                        r->worker->store, r->job, files + n - 1, on_child_files, r, &r->request);
+        else if (error == 0)
+                enqueue_run(r);
+        if (error == -E2BIG)
+                run_failed_early(r, "input-error", "TOO_MANY_FILES",
+                        "its children left more than 900 files");
+        else if (error < 0)
+                run_give_back(r); /* the database is away: somebody will do it later */
+}
+
 static void on_children(int error, const StoreChild *children, unsigned n, void *userdata)
 {
         Run *r = userdata;
@@ -181,7 +227,8 @@ static void on_children(int error, const StoreChild *children, unsigned n, void 
                 error = store_list_children(
                         r->worker->store, r->job, r->last_child, on_children, r, &r->request);
         else if (error == 0)
-                enqueue_run(r);
+                error = store_list_child_files(
+                        r->worker->store, r->job, NULL, on_child_files, r, &r->request);
         if (error < 0)
                 run_give_back(r); /* the database is away: somebody will do it later */
 }
@@ -291,7 +338,7 @@ static int list_inputs(const Run *r, JsonDocument **document, Input **ret, unsig
                         return e;
                 root = json_document_root(*document);
         }
-        inputs = new0(Input, (root ? json_value_count(root) : 0) + 1);
+        inputs = new0(Input, (root ? json_value_count(root) : 0) + r->n_child_files + 1);
         if (!inputs)
                 return -ENOMEM;
 
@@ -307,6 +354,11 @@ static int list_inputs(const Run *r, JsonDocument **document, Input **ret, unsig
         if (r->flags & STORE_FLAG_JOIN) {
                 inputs[n].name = "children.ndjson";
                 inputs[n++].size = r->children_size;
+        }
+        for (unsigned i = 0; i < r->n_child_files; i++) {
+                const ChildFile *f = r->child_files + i;
+
+                inputs[n++] = (Input){ f->name, f->digest, f->size };
         }
 
         *ret = TAKE_PTR(inputs);

@@ -161,6 +161,17 @@ def test_inputs(sh):
     assert [f["type"] for f in end.frames] == ["started"]
 
 
+def test_files_of_children_have_directories(sh):
+    script = 'cd "$REEVE_INPUT_DIR"; cat children/0/a/b children/12.json; stat -c "%a" children children/0 children/0/a'
+    script += '; (: >children/0/x) 2>/dev/null && id -u; :'
+    end = sh(script, output="text", max_runs=2)
+    for _ in range(2):  # and the slot is used again
+        assert end.run(inputs=[("children/0/a/b", b"x\n"), ("children/12.json", b"7\n")]).result.decode().split("\n")[:5] == [
+            "x", "7", "555", "555", "555"]
+    for bad in ("children", "children/0", "children/0/../../evil", "other/0/a"):
+        assert sh(":").run(inputs=[(bad, b"x")])["cause"] == "input-error"
+
+
 def test_input_errors(sh):
     end = sh(":").run(inputs=[("../evil", b"x")])
     assert end["cause"] == "input-error" and "../evil" in end["log"]

@@ -107,9 +107,9 @@ class Session:
                         each(f["unit"]), each(f["log"]), each(interrupted), host, "test")
         return {r["run_id"] for r in rows}
 
-    def spawn(self, run, children):
+    def spawn(self, run, children, at_once=None, progress=(None, None)):
         run_id, run_key = (run["run_id"], run["run_key"]) if isinstance(run, dict) else run
-        return self.run("spawn-children", run_id, run_key, json.dumps(children), "test")[0]["n"]
+        return self.run("spawn-children", run_id, run_key, json.dumps(children), "test", at_once, *progress)[0]["n"]
 
     def promote(self, most=100, after="-infinity"):
         return self.run("promote-due", most, after)[0]

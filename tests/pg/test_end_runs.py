@@ -289,6 +289,166 @@ def test_no_children_are_a_join_at_once(queue):
     queue.check()
 
 
+def under_way(queue, kids):
+    states = [queue.state(k) for k in kids]
+    return states, sum(s in ("ready", "running") for s in states)
+
+
+def test_no_more_children_at_once_than_asked_for(queue):
+    w = queue.worker
+    parent = w.add()
+    (run,) = w.claim()
+    assert w.spawn(run, [CHILD] * 6, at_once=2) == 6
+    kids = children_of(queue, parent)
+    assert [queue.state(k) for k in kids] == ["ready"] * 2 + ["blocked"] * 4
+    queue.check()
+    runs = claim_all(queue)
+    assert sorted(runs) == sorted(kids[:2])
+    w.end(runs[kids[0]], state="scheduled")  # it will be tried again: its place stays its own
+    assert [queue.state(k) for k in kids] == ["scheduled", "running"] + ["blocked"] * 4
+    w.end(runs[kids[1]])
+    assert [queue.state(k) for k in kids] == ["scheduled", "succeeded", "ready"] + ["blocked"] * 3
+    assert w.cancel(kids[4]) == "cancelled"  # had no place: gives none away
+    assert [queue.state(k) for k in kids] == ["scheduled", "succeeded", "ready", "blocked", "cancelled", "blocked"]
+    assert w.cancel(kids[0]) == "cancelled"  # had one
+    assert [queue.state(k) for k in kids] == ["cancelled", "succeeded", "ready", "ready", "cancelled", "blocked"]
+    runs = claim_all(queue)
+    w.end(runs[kids[2]], runs[kids[3]])  # two in one batch, one that waits
+    assert queue.state(kids[5]) == "ready" and queue.state(parent) == "waiting"
+    w.end(claim_all(queue)[kids[5]])
+    assert queue.state(parent) == "ready" and queue.root.value("select count(*) from reeve.blocked") == 0
+    queue.check()
+
+
+def test_blocked_children_go_with_their_parent(queue):
+    w = queue.worker
+    parent = w.add()
+    (run,) = w.claim()
+    w.spawn(run, [CHILD] * 4, at_once=1)
+    assert w.cancel(parent) == "cancelled"
+    assert {queue.state(k) for k in children_of(queue, parent)} == {"cancelled"}
+    queue.check()
+
+
+def test_two_batches_free_two_children(queue):
+    """Both end a child of one parent in transactions that are held open: each lets another one go on."""
+    a, b = queue.session(autocommit=False), queue.session(autocommit=False)
+    w = queue.worker
+    parent = w.add()
+    (run,) = w.claim()
+    w.spawn(run, [CHILD] * 5, at_once=2)
+    kids = children_of(queue, parent)
+    runs = claim_all(queue)
+    a.end(runs[kids[0]])
+    t = Thread(b.end, runs[kids[1]])
+    waits(queue, b)
+    a.commit()
+    t.result()
+    b.commit()
+    assert [queue.state(k) for k in kids] == ["succeeded"] * 2 + ["ready"] * 2 + ["blocked"]
+    queue.check()
+
+
+def test_the_parents_bar_moves_with_its_children(queue):
+    w = queue.worker
+    parent = w.add()
+    (run,) = w.claim()
+    w.run("save-progress", [run["run_id"]], [run["run_key"]], [10], ["split"])
+    w.spawn(run, [CHILD] * 4, progress=(15, 75))
+
+    def bar():
+        job = queue.root.value("select reeve.job_status(%s)", parent)
+        return job["state"], job.get("progress"), job.get("status")
+    seen, runs = [bar()], claim_all(queue)
+    for kid in children_of(queue, parent):
+        w.end(runs[kid])
+        seen.append(bar())
+    assert seen[:4] == [("waiting", p, f"{n} of 4 children have ended") for n, p in enumerate((15, 30, 45, 60))]
+    assert seen[4] == ("ready", 75, None)  # and the join begins where they ended
+    (join,) = w.claim()
+    w.run("save-progress", [join["run_id"]], [join["run_key"]], [80], [None])
+    assert bar() == ("running", 80, None)
+    w.end(join)
+    assert queue.root.value("select count(*) from reeve.progress") == 0
+
+
+def test_children_without_a_part_of_the_bar_leave_it_alone(queue):
+    parent = parent_with_children(queue, 2)
+    job = queue.root.value("select reeve.job_status(%s)", parent)
+    assert "progress" not in job and job["status"] == "0 of 2 children have ended" and job["children"] == 2
+
+
+def test_a_join_may_ask_for_more_children(queue):
+    w = queue.worker
+    parent = parent_with_children(queue, 3)
+    runs = claim_all(queue)
+    w.end(*(runs[k] for k in children_of(queue, parent)), result="1")
+    (join,) = w.claim()
+    assert w.spawn(join, [CHILD] * 2) == 2
+    kids = children_of(queue, parent)
+    assert [r["child_no"] for r in queue.root.sql("select child_no from reeve.job where parent = %s order by 1", parent)
+            ] == [0, 1, 2, 3, 4]
+    runs = claim_all(queue)
+    w.end(runs[kids[3]], runs[kids[4]], result="2")
+    (join,) = w.claim()
+    assert join["id"] == parent and join["flags"] & 1
+    assert [(r["child_no"], r["result"]) for r in w.run("list-children", parent, -1, 10)] == [
+        (0, "1"), (1, "1"), (2, "1"), (3, "2"), (4, "2")]
+    queue.check()
+
+
+def test_children_share_inputs_of_their_parent(queue):
+    w = queue.worker
+    digests = ["sha256:" + c * 64 for c in "ab"]
+    for d in digests:
+        queue.root.sql("insert into reeve.blob (tenant, digest, size) values ('acme', %s, 7)", d)
+    inputs = [{"name": n, "blob": d, "size": 7, "content_type": "application/pdf"} for n, d in zip(("a.pdf", "b.pdf"), digests)]
+    parent = w.add(tenant="acme", inputs=inputs)
+    (run,) = w.claim()
+    before = queue.dump()
+    for bad, why in (({"inputs": ["c.pdf"]}, 'no input "c.pdf"'), ({"inputs": [inputs[0]]}, "no input {"), ({"inputs": [7]}, "no input 7"),
+                     ({"inputs": "a.pdf"}, "array of names"), ({"id": parent}, 'unknown field "id"'),
+                     ({"payload_blob": digests[0]}, 'unknown field "payload_blob"'), ({"tenant": "x"}, "unknown field")):
+        with pytest.raises(psycopg2.errors.InvalidParameterValue) as e:
+            w.spawn(run, [CHILD, CHILD | bad])
+        assert "child 1" in str(e.value) and why in str(e.value)
+    with pytest.raises(psycopg2.errors.InvalidParameterValue):
+        w.spawn(run, [CHILD, 7])
+    assert queue.dump() == before
+    w.spawn(run, [CHILD | {"inputs": ["b.pdf"]}, CHILD | {"inputs": ["b.pdf", "a.pdf", "b.pdf"]}, CHILD | {"inputs": []}, CHILD])
+    got = queue.root.sql("select id, inputs from reeve.job where parent = %s order by child_no", parent)
+    assert [g["inputs"] for g in got] == [inputs[1:], inputs, None, None]
+    refs = queue.root.sql("select name, digest from reeve.blob_ref where job = %s and direction = 'input' order by name", got[1]["id"])
+    assert [(r["name"], r["digest"]) for r in refs] == [("a.pdf", digests[0]), ("b.pdf", digests[1])]
+    queue.check()
+
+
+def test_a_job_without_inputs_has_none_to_share(queue):
+    w = queue.worker
+    w.add()
+    (run,) = w.claim()
+    with pytest.raises(psycopg2.errors.InvalidParameterValue):
+        w.spawn(run, [CHILD | {"inputs": ["a.pdf"]}])
+
+
+def test_a_join_finds_the_files_of_its_children(queue):
+    w = queue.worker
+    parent = parent_with_children(queue, 4)
+    kids, runs = children_of(queue, parent), claim_all(queue)
+    for n, k in enumerate(kids):
+        for direction, names in (("output", ("a", "b")), ("result", ("",))):
+            if n != 1:
+                d = [f"sha256:{n}{i}".ljust(71, "0") for i in range(len(names))]
+                w.run("add-files", runs[k]["run_id"], runs[k]["run_key"], [direction] * len(names), list(names), d, [n + 1] * len(names))
+    w.end(runs[kids[0]], runs[kids[1]], runs[kids[3]])
+    w.end(runs[kids[2]], state="failed")  # what it left is no result
+    found, after = [], (-1, "", "")
+    while page := w.run("list-child-files", parent, *after, 2):
+        found += [(r["child_no"], r["direction"], r["name"], r["size"]) for r in page]
+        after = found[-1][:3]
+    assert found == [(n, d, f, n + 1) for n in (0, 3) for d, f in (("output", "a"), ("output", "b"), ("result", ""))]
+
+
 # ---- cancels
 
 
@@ -562,7 +722,7 @@ class Chaos(threading.Thread):
                 assert self.again(s.end, *batch, state="succeeded") == set()
         elif what < 0.78 and self.held:
             run = self.held.pop()
-            self.again(s.spawn, run, [CHILD] * r.randint(0, 3))
+            self.again(s.spawn, run, [CHILD] * r.randint(0, 3), r.choice((None, 1, 2)))
         elif what < 0.86:
             job = self.q.root_jobs[r.randrange(len(self.q.root_jobs))]
             if self.again(s.cancel, job) in ("cancelled", "cancelling"):

@@ -13,8 +13,8 @@ from queue_db import ROOT, new_id, queue  # noqa: F401
 BUILD = pathlib.Path(os.environ.get("REEVE_BUILD", ROOT / "build")).resolve()
 TABLE = json.loads(subprocess.run([BUILD / "tests/pg/job-steps"], capture_output=True, check=True, text=True).stdout)
 STEPS = {(a, b): c for a, b, c in TABLE["steps"]}
-# Keys with tokens come with a later migration; a blocked job can only be cancelled, fail or be left alone.
-NO_STATEMENT = {("none", "block"), ("blocked", "unblock")}
+# A job is blocked by its parent's at_once only, in the statement that makes it: see test_end_runs.py.
+NO_STATEMENT = {("none", "block")}
 NEVER = ("00000000-0000-4000-8000-000000000000", 0, new_id())
 
 
@@ -86,6 +86,12 @@ class Life:
 
     def on_due(self):
         self.w.promote()
+
+    def on_unblock(self):
+        # A sibling ended. By hand, as block() is.
+        parent = new_id()
+        self.q.root.sql("update reeve.blocked set token = 'children:' || %s where job = %s", parent, self.job)
+        self.q.root.sql("select reeve.children_ended(array[%s]::uuid[])", parent)
 
     def on_claim(self):
         row = self.q.root.sql("select reeve.lane(queue, kind, tenant, priority) as lane from reeve.job where id = %s", self.job)

@@ -321,6 +321,11 @@ static void test_file_names(void **state)
                 " ", "payload.json" };
         static const char *const bad[] = { "", "/a", "a/", "a//b", ".", "..", "a/../b", "a/.",
                 "\xff", "a\nb", "a\x7f" };
+        static const char *const good_inputs[] = { "a.pdf", "children.ndjson", "children/0.json",
+                "children/999999999/a/b", "childrens" };
+        static const char *const bad_inputs[] = { "a/b", "children", "children/", "children/0",
+                "children/x.json", "children/0.jso", "children/0/", "children/0/../a",
+                "children/1234567890/a", "children/-1/a", "children/0/.", "../a" };
         char name[RUN_FILE_NAME_MAX + 2] = "";
 
         for (size_t i = 0; i < ELEMENTSOF(good); i++)
@@ -328,6 +333,11 @@ static void test_file_names(void **state)
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)
                 if (run_file_name_is_valid(bad[i]))
                         fail_msg("'%s' was taken", bad[i]);
+        for (size_t i = 0; i < ELEMENTSOF(good_inputs); i++)
+                assert_true(run_input_name_is_valid(good_inputs[i]));
+        for (size_t i = 0; i < ELEMENTSOF(bad_inputs); i++)
+                if (run_input_name_is_valid(bad_inputs[i]))
+                        fail_msg("'%s' was taken", bad_inputs[i]);
         memset(name, 'n', RUN_FILE_NAME_MAX);
         assert_true(run_file_name_is_valid(name));
         name[RUN_FILE_NAME_MAX] = 'n';

@@ -212,6 +212,14 @@ static void test_directives(void **state)
                 { "{\"$reeve\":{\"spawn\":[{\"kind\":\"a\"}]}}", "waiting", "", 0 },
                 { "{\"$reeve\":{\"spawn\":{}}}", "failed", "BAD_CHILDREN", 0 },
                 { "{\"$reeve\":{\"spawn\":[]}}", "waiting", "", 0 },
+                { "{\"$reeve\":{\"spawn\":[],\"at_once\":3,\"progress\":[15,75]}}", "waiting", "",
+                        0 },
+                { "{\"$reeve\":{\"spawn\":[],\"at_once\":0}}", "failed", "BAD_CHILDREN", 0 },
+                { "{\"$reeve\":{\"spawn\":[],\"at_once\":\"3\"}}", "failed", "BAD_CHILDREN", 0 },
+                { "{\"$reeve\":{\"spawn\":[],\"progress\":[15]}}", "failed", "BAD_CHILDREN", 0 },
+                { "{\"$reeve\":{\"spawn\":[],\"progress\":[75,15]}}", "failed", "BAD_CHILDREN", 0 },
+                { "{\"$reeve\":{\"spawn\":[],\"progress\":[0,101]}}", "failed", "BAD_CHILDREN", 0 },
+                { "{\"$reeve\":{\"spawn\":[],\"progress\":15}}", "failed", "BAD_CHILDREN", 0 },
                 { "{\"x\":\"\\\"$reeve\\\"\"}", "succeeded", "", 0 },
                 { "[\"$reeve\"]", "succeeded", "", 0 },
                 { "{\"$reeve\":{\"error\":{\"code\":\"A\",\"retry\":false}}}", "failed", "A", 1 },
@@ -233,6 +241,13 @@ static void test_directives(void **state)
                 assert_string_equal(v.state, cases[i].state);
                 assert_string_equal(v.error_code, cases[i].code);
                 assert_true(streq(v.state, "waiting") == (v.children != NULL));
+                if (v.children) {
+                        bool told = strstr(cases[i].result, "at_once");
+
+                        assert_int_equal(v.at_once, told ? 3 : 0);
+                        assert_int_equal(v.progress_from, told ? 15 : -1);
+                        assert_int_equal(v.progress_to, told ? 75 : -1);
+                }
                 if (strstr(cases[i].result, "retry_after"))
                         assert_true(v.delay_usec >= 20 * USEC_PER_SEC);
                 free(v.children);

@@ -1,4 +1,5 @@
 """What a worker does with jobs: results, errors, retries, progress, files, children."""
+import hashlib
 import json
 import time
 
@@ -135,6 +136,53 @@ def test_children_and_join(world):
         (0, "succeeded", 10), (1, "succeeded", 20), (2, "failed", None)]
     assert children[2]["error"]["code"] == "EXIT_65"
     assert [h["event"] for h in world.history(job["id"])] == ["spawn"]
+    world.check_invariant()
+
+
+def test_children_get_inputs_and_a_join_their_files(world):
+    """The parent's input goes to its children by reference, and what they leave comes back to it, results above 64 KiB too."""
+    big = 70_000
+    world.sh("tree", f"""cd $REEVE_INPUT_DIR
+if [ $REEVE_PHASE = join ]; then
+  cp -r children children.ndjson in.txt {world.dir}/; echo 1
+else
+  echo '{{"$reeve":{{"spawn":[{{"kind":"leaf","payload":1,"inputs":["in.txt"]}},{{"kind":"leaf","payload":2,"inputs":["in.txt"]}}]}}}}'
+fi""")
+    world.sh("leaf", f"""read n; mkdir $REEVE_OUTPUT_DIR/d; tr a-z A-Z <$REEVE_INPUT_DIR/in.txt >$REEVE_OUTPUT_DIR/d/$n.txt
+        [ $n = 1 ] && echo '{{"n":1}}' || {{ echo '"'; head -c {big} /dev/zero | tr '\\0' x; echo '"'; }} | tr -d '\\n'""")
+    world.start()
+    text = b"some text"
+    digest = "sha256:" + hashlib.sha256(text).hexdigest()
+    blob = world.blobs / "default" / digest[7:9] / digest[9:]
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(text)
+    blob.chmod(0o440)
+    world.db.sql("insert into reeve.blob (tenant, digest, size) values ('default', %s, %s)", digest, len(text))
+    job = world.db.value("select job from reeve.enqueue_batch(%s)", json.dumps(
+        [{"kind": "tree", "inputs": [{"name": "in.txt", "blob": digest, "size": len(text)}]}]))
+    assert world.wait(job)["state"] == "succeeded", world.job(job)
+    assert (world.dir / "in.txt").read_bytes() == text
+    assert (world.dir / "children/0/d/1.txt").read_bytes() == (world.dir / "children/1/d/2.txt").read_bytes() == text.upper()
+    lines = [json.loads(line) for line in (world.dir / "children.ndjson").read_text().splitlines()]
+    assert lines[0]["result"] == {"n": 1} and "result" not in lines[1] and lines[1]["result_blob"]
+    assert json.loads((world.dir / "children/1.json").read_text()) == "x" * big
+    assert not (world.dir / "children/0.json").exists()
+
+
+def test_children_run_as_many_at_once_as_asked_for(world):
+    world.pool("default", slots=6)
+    asked = json.dumps({"$reeve": {"at_once": 2, "progress": [20, 80], "spawn": [{"kind": "leaf"}] * 6}})
+    world.sh("tree", f"[ $REEVE_PHASE = join ] && echo 1 || echo '{asked}'")
+    world.sh("leaf", f"echo + >>{world.dir}/log; sleep 0.4; echo - >>{world.dir}/log")
+    world.start()
+    id = world.enqueue("tree")
+    seen = set()
+    wait_for(lambda: seen.add(world.job(id).get("progress")) or world.job(id)["state"] == "succeeded", what="the end")
+    most = now = 0
+    for line in (world.dir / "log").read_text().split():
+        now += 1 if line == "+" else -1
+        most = max(most, now)
+    assert most == 2 and len(seen & {20, 40, 60}) >= 2, (most, seen)
     world.check_invariant()
 
 
