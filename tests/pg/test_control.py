@@ -223,7 +223,7 @@ def test_a_queue_is_paused_and_resumed(database, control, queue):
 
 
 def test_a_queue_that_nothing_knows_is_not_paused(database, control, queue):
-    assert control.change("set-queue-paused", "defualt", True) == 0
+    assert control.change("set-queue-paused", "rubbish", True) == 0
     assert control.value("select count(*) from reeve.queue") == 0 and control.value("select count(*) from reeve.history") == 0
 
 
