@@ -133,6 +133,11 @@ static void on_file(int error, const char *const *row, void *userdata)
                 call_problem(c, PROBLEM_NOT_FOUND, "Job %s has no such file.", c->id);
                 return;
         }
+        if (!*row[STORE_FILE_DIGEST]) {
+                call_problem(c, PROBLEM_GONE,
+                        "The files of job %s have expired: KeepResult= of its kind.", c->id);
+                return;
+        }
         fd = c->api->blobs ? blob_open_read(c->api->blobs, row[STORE_FILE_TENANT],
                                      row[STORE_FILE_DIGEST], &size)
                            : -EROFS;

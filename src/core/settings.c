@@ -101,6 +101,10 @@ static const ConfEntry entries[] = {
                 .min = REEVE_PAYLOAD_INLINE_MAX),
         KEY("Limits", "UploadMax", conf_parse_size, upload_max,
                 "a size of at least 64K, such as 1G", .min = REEVE_PAYLOAD_INLINE_MAX),
+        KEY("Maintenance", "KeepJobs", kind_parse_span, keep_jobs_usec,
+                "a time span of at least 7d", .min = 7 * USEC_PER_DAY),
+        KEY("Maintenance", "OrphanSec", kind_parse_span, orphan_usec, "a time span of at least 1s",
+                .min = USEC_PER_SEC),
         {},
 };
 
@@ -136,6 +140,8 @@ int settings_from_conf(Settings *s, const Conf *c, ConfReport report, void *user
                 .sync_timeout_usec = 60 * USEC_PER_SEC,
                 .body_max = REEVE_BODY_MAX,
                 .upload_max = REEVE_UPLOAD_MAX,
+                .keep_jobs_usec = REEVE_KEEP_JOBS_USEC,
+                .orphan_usec = REEVE_ORPHAN_USEC,
         };
         r = free_and_strdup(&s->database, SETTINGS_DATABASE_DEFAULT);
         if (r < 0)

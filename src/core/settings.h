@@ -32,6 +32,8 @@ typedef struct Settings {
         uint64_t body_max; /* bytes */
         uint64_t upload_max; /* bytes */
         SettingsPeers peers;
+        usec_t keep_jobs_usec; /* records of jobs that ended longer ago go, week by week */
+        usec_t orphan_usec; /* files that no job has named for so long go */
 } Settings;
 
 /* The defaults, and then what was read. c may be empty. Findings go to report by file and line; a

@@ -145,3 +145,14 @@ def test_man_page_lists_every_route():
     text = MAN.read_text()
     told = [re.sub(r"\\", "", m) for m in re.findall(r"^\*((?:GET|POST|PUT|DELETE) [^*]+)\*", text, re.M)]
     assert sorted(told) == sorted(routes)
+
+
+def test_an_expired_jobs_files_are_gone_for_good(api):
+    job = api.create("echo")["id"]
+    api.end_job(job, result=1)
+    assert api.get(f"/api/jobs/{job}/files/a.txt").status == 404
+    api.db.sql("update reeve.done set expired_at = now(), result = null where job = %s", job)
+    r = api.get(f"/api/jobs/{job}/files/a.txt")
+    assert r.status == 410 and "KeepResult=" in r.json["detail"]
+    seen = api.get(f"/api/jobs/{job}").json
+    assert seen["state"] == "succeeded" and seen["expired_at"] > seen["created_at"] and "result" not in seen

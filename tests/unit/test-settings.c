@@ -45,6 +45,8 @@ static void test_settings_defaults(void **state)
         assert_int_equal(s.sync_timeout_usec, 60 * USEC_PER_SEC);
         assert_int_equal(s.body_max, REEVE_BODY_MAX);
         assert_int_equal(s.upload_max, REEVE_UPLOAD_MAX);
+        assert_int_equal(s.keep_jobs_usec, REEVE_KEEP_JOBS_USEC);
+        assert_int_equal(s.orphan_usec, REEVE_ORPHAN_USEC);
 }
 
 static void test_settings_are_read(void **state)
@@ -52,7 +54,7 @@ static void test_settings_are_read(void **state)
         _cleanup_(settings_done) Settings s = read_settings(
                 "[Database]\nDatabase=host=db1,db2 dbname=app\nPrepared=yes\n[Worker]\n"
                 "LeaseSec=12s\nHeartbeatSec=1s\n[Api]\nSyncTimeoutSec=10s\n[Limits]\n"
-                "BodyMax=1M\nUploadMax=2G\n",
+                "BodyMax=1M\nUploadMax=2G\n[Maintenance]\nKeepJobs=30d\nOrphanSec=2h\n",
                 0);
 
         assert_string_equal(s.database, "host=db1,db2 dbname=app");
@@ -63,6 +65,8 @@ static void test_settings_are_read(void **state)
         assert_int_equal(s.sync_timeout_usec, 10 * USEC_PER_SEC);
         assert_int_equal(s.body_max, 1 << 20);
         assert_int_equal(s.upload_max, 2ULL << 30);
+        assert_int_equal(s.keep_jobs_usec, 30 * USEC_PER_DAY);
+        assert_int_equal(s.orphan_usec, 2 * USEC_PER_HOUR);
         assert_int_equal(findings.n_warnings + findings.n_errors, 0);
 }
 

@@ -9,9 +9,9 @@ with run as materialized (
         select distinct on (f.direction, f.name) f.* from unnest($3::text[], $4::text[], $5::text[], $6::bigint[])
                 as f (direction, name, digest, size)
 ), made as (
-        insert into reeve.blob (tenant, digest, size)
+        insert into reeve.blob as k (tenant, digest, size)
         select distinct r.tenant, f.digest, f.size from run r, file f order by 1, 2
-        on conflict do nothing
+        on conflict (tenant, digest) do update set orphan_since = null where k.orphan_since is not null
 )
 insert into reeve.blob_ref as b (job, direction, name, tenant, digest, size, run_id)
 select r.job, f.direction, f.name, r.tenant, f.digest, f.size, $1::bigint from run r, file f

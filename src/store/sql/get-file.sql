@@ -1,6 +1,12 @@
--- Where a file of a job is: an output of that name, or else an input. Locks: none. Rows: 0 or 1. Index: blob_ref_pkey.
+-- Where a file of a job is: an output of that name, or else an input; an empty digest if its files have expired. Locks:
+-- none. Rows: 0 or 1. Index: blob_ref_pkey, done_pkey.
 -- $1 uuid  $2 text name
-select r.tenant, r.digest, coalesce(r.content_type, '') as content_type
-from reeve.blob_ref r
-where r.job = $1::uuid and r.direction in ('input', 'output') and r.name = $2::text
-order by r.direction desc limit 1
+select coalesce(f.tenant, ''), coalesce(f.digest, ''), coalesce(f.content_type, '') as content_type
+from (select $1::uuid as job) q
+left join lateral (
+        select r.tenant, r.digest, r.content_type from reeve.blob_ref r
+        where r.job = q.job and r.direction in ('input', 'output') and r.name = $2::text
+        order by r.direction desc limit 1
+) f on true
+left join reeve.done d on d.job = q.job and d.expired_at is not null
+where f.digest is not null or d.job is not null

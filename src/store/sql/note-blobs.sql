@@ -1,6 +1,6 @@
--- Notes that blobs are there, before a job names them. Locks: the new rows, in order. Rows: none. Index: blob_pkey.
+-- Notes that blobs are there, before a job names them: what was about to be removed is not, then. Locks: the new rows, in order. Rows: none. Index: blob_pkey.
 -- $1 text[] tenants  $2 text[] digests  $3 bigint[] sizes
-insert into reeve.blob (tenant, digest, size)
-select distinct b.tenant, b.digest, b.size from unnest($1::text[], $2::text[], $3::bigint[]) b (tenant, digest, size)
-order by b.tenant, b.digest
-on conflict do nothing
+insert into reeve.blob as b (tenant, digest, size)
+select distinct n.tenant, n.digest, n.size from unnest($1::text[], $2::text[], $3::bigint[]) n (tenant, digest, size)
+order by n.tenant, n.digest
+on conflict (tenant, digest) do update set orphan_since = null where b.orphan_since is not null
