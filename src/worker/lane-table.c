@@ -79,16 +79,37 @@ int lane_table_known(const LaneTable *t, int64_t **ret)
         return 0;
 }
 
+static void forget_unused(LaneTable *t, usec_t now_usec)
+{
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < t->n; i++) {
+                LaneEntry *e = t->entries + i;
+
+                if (now_usec >= e->used_usec + LANE_FORGET_USEC) {
+                        free(e->queue);
+                        free(e->kind);
+                } else {
+                        t->entries[n++] = *e;
+                }
+        }
+        t->n = n;
+}
+
 void lane_table_begin_round(LaneTable *t, usec_t now_usec)
 {
         bool reset = now_usec >= t->reset_usec + LANE_RESET_USEC;
 
-        if (reset)
-                t->reset_usec = now_usec;
         for (unsigned i = 0; i < t->n; i++) {
                 t->entries[i].empty = false;
+                if (t->entries[i].used_usec == 0)
+                        t->entries[i].used_usec = now_usec;
                 if (reset)
                         t->entries[i].cursor = 0;
+        }
+        if (reset) {
+                t->reset_usec = now_usec;
+                forget_unused(t, now_usec);
         }
 }
 
@@ -131,7 +152,10 @@ void lane_table_claimed(LaneTable *t, const StoreCursor *cursors, unsigned n_cur
         for (unsigned i = 0; i < n_jobs; i++) {
                 LaneEntry *e = find(t, jobs[i].lane);
 
-                if (e && jobs[i].seq > e->cursor)
+                if (!e)
+                        continue;
+                e->used_usec = 0;
+                if (jobs[i].seq > e->cursor)
                         e->cursor = jobs[i].seq;
         }
 }

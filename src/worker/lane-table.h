@@ -19,6 +19,7 @@ typedef struct LaneEntry {
         int64_t lane;
         int64_t priority;
         int64_t cursor;
+        usec_t used_usec; /* CLOCK_MONOTONIC of the round after its last job; 0: since this round */
         char *queue, *kind;
         bool wanted; /* its queue is the pool's, its kind can be run here */
         bool empty;
@@ -36,6 +37,10 @@ typedef struct LaneTable {
  * dead entry). */
 #define LANE_RESET_USEC USEC_PER_SEC
 
+/* A lane that gave nothing for so long is forgotten, or a worker would ask for every tenant that it
+ * ever met. The search finds it again when it has a job. */
+#define LANE_FORGET_USEC (10 * USEC_PER_MIN)
+
 void lane_table_done(LaneTable *t);
 
 /* Adds a lane that is not there yet. Returns 1 if it was added, 0 if it was known, or -ENOMEM. */
@@ -44,8 +49,8 @@ int lane_table_add(LaneTable *t, const StoreLane *lane, bool wanted);
 /* All known lanes ascending, for store_find_lanes(); the caller frees it. n is t->n. */
 int lane_table_known(const LaneTable *t, int64_t **ret);
 
-/* Starts a new round: no lane counts as empty, and cursors go back to 0 if the last reset is long
- * enough ago. */
+/* Starts a new round: no lane counts as empty, and if the last reset is long enough ago cursors go
+ * back to 0 and lanes without jobs are forgotten. Not while a claim is on its way. */
 void lane_table_begin_round(LaneTable *t, usec_t now_usec);
 
 /* The next lanes to claim from, highest priority first, lanes of one priority in turn; those of

@@ -36,6 +36,33 @@ static void test_lanes_by_priority_and_in_turn(void **state)
         assert_int_equal(lane_table_pick(&t, NULL, c, 2), 2);
 }
 
+static void test_lanes_without_jobs_are_forgotten(void **state)
+{
+        _cleanup_(lane_table_done) LaneTable t = {};
+        StoreClaimedJob job = { .lane = 2, .seq = 40 };
+        const usec_t start = USEC_PER_MIN;
+        StoreCursor c[4];
+
+        add(&t, 1, 5, "q", true);
+        add(&t, 2, 5, "q", true);
+        add(&t, 3, 5, "q", false);
+        lane_table_begin_round(&t, start);
+        assert_int_equal(lane_table_pick(&t, NULL, c, 4), 2);
+        lane_table_begin_round(&t, start + LANE_FORGET_USEC - 1);
+        assert_int_equal(t.n, 3);
+        lane_table_claimed(&t, c, 2, &job, 1, true);
+        lane_table_begin_round(&t, start + LANE_FORGET_USEC + LANE_RESET_USEC);
+        assert_int_equal(t.n, 1);
+        assert_int_equal(lane_table_pick(&t, NULL, c, 4), 1);
+        assert_int_equal(c[0].lane, 2);
+        add(&t, 1, 5, "q", true); /* the search found it again */
+        lane_table_begin_round(&t, start + 2 * LANE_FORGET_USEC);
+        assert_int_equal(t.n, 2);
+        lane_table_begin_round(&t, start + 4 * LANE_FORGET_USEC);
+        assert_int_equal(t.n, 0);
+        assert_int_equal(lane_table_pick(&t, NULL, c, 4), 0);
+}
+
 static void test_lanes_paused_and_empty(void **state)
 {
         _cleanup_(lane_table_done) LaneTable t = {};
@@ -299,6 +326,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_lanes_by_priority_and_in_turn),
+                cmocka_unit_test(test_lanes_without_jobs_are_forgotten),
                 cmocka_unit_test(test_lanes_paused_and_empty),
                 cmocka_unit_test(test_a_counter_that_stands_still_is_seen),
                 cmocka_unit_test(test_time_without_a_look_does_not_count),
