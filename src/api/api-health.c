@@ -267,7 +267,34 @@ static void put_database(StrBuf *b, const StoreStats *s)
         strbuf_printf(b, "reeve_schema_version %lld\n", (long long) s->schema_version);
 }
 
-static void reply_metrics(Call *c, const StoreStats *s)
+/* Lines of one metric stand together: once over the queues for each. */
+static void put_queues(StrBuf *b, const char *queues)
+{
+        _cleanup_(json_document_freep) JsonDocument *d = NULL;
+        static const char *const states[] = { "ready", "running" };
+        JsonError e;
+
+        if (json_parse(queues, strlen(queues), REEVE_JSON_DEPTH_MAX, &d, &e) < 0)
+                return; /* it is the database's own jsonb */
+        put_metric(b, "reeve_queue_depth", "gauge",
+                "Jobs of a queue, of those ready at most 1000 of each lane.");
+        for (const JsonValue *q = json_value_first(json_document_root(d), NULL); q;
+                q = json_value_next(json_document_root(d), q, NULL)) {
+                const char *name = "";
+
+                (void) json_get_string(q, "name", &name, &e);
+                for (unsigned i = 0; i < ELEMENTSOF(states); i++) {
+                        uint64_t n = 0;
+
+                        (void) json_get_uint64(q, states[i], 0, UINT64_MAX, &n, &e);
+                        strbuf_printf(b, "reeve_queue_depth{queue=\"%s\",state=\"%s\"} %llu\n",
+                                name, states[i], (unsigned long long) n);
+                }
+        }
+}
+
+/* database: what it told, empty if it could not be asked. */
+static void reply_metrics(Call *c, const StrBuf *database)
 {
         _cleanup_(strbuf_done) StrBuf b = {};
         _cleanup_(http_response_freep) HttpResponse *response = http_response_new(200);
@@ -281,7 +308,7 @@ static void reply_metrics(Call *c, const StoreStats *s)
         strbuf_printf(
                 &b, "reeve_build_info{program=\"reeve-api\",version=\"%s\"} 1\n", REEVE_VERSION);
         put_metric(&b, "reeve_up", "gauge", "Whether the database can be asked.");
-        strbuf_printf(&b, "reeve_up %d\n", s != NULL);
+        strbuf_printf(&b, "reeve_up %d\n", database->len > 0);
         put_metric(&b, "reeve_http_connections", "gauge", "Open connections.");
         strbuf_printf(&b, "reeve_http_connections %u\n", http.connections);
         put_metric(&b, "reeve_jobs_enqueued_total", "counter", "Jobs created by this process.");
@@ -291,28 +318,57 @@ static void reply_metrics(Call *c, const StoreStats *s)
         strbuf_printf(
                 &b, "reeve_enqueue_statements_total %llu\n", (unsigned long long) e.n_statements);
         put_routes(&b, a);
-        if (s)
-                put_database(&b, s);
+        strbuf_append(&b, database->data, database->len);
         if (!response || http_response_take_body(response, "text/plain; version=0.0.4", &b) < 0)
                 response = http_response_free(response);
         call_reply(c, TAKE_PTR(response), 200);
 }
 
-static void on_metrics(int error, const StoreStats *s, void *userdata)
+static void metrics_free(Call *c)
+{
+        StrBuf *b = c->data;
+
+        strbuf_done(b);
+        free(b);
+}
+
+static void on_metrics_queues(int error, const char *const *row, void *userdata)
 {
         Call *c = userdata;
+        StrBuf *b = c->data;
 
         c->pending = NULL;
-        reply_metrics(c, s);
+        if (error >= 0 && row && row[0])
+                put_queues(b, row[0]);
+        reply_metrics(c, b);
+}
+
+static void on_metrics_stats(int error, const StoreStats *s, void *userdata)
+{
+        Call *c = userdata;
+        StrBuf *b = c->data;
+
+        c->pending = NULL;
+        if (error >= 0)
+                put_database(b, s);
+        if (error < 0 || store_list_queues(c->api->store, on_metrics_queues, c, &c->pending) < 0)
+                reply_metrics(c, b);
 }
 
 void handle_metrics(HttpRequest *r, void *userdata)
 {
         Call *c = userdata;
+        StrBuf *b = new0(StrBuf, 1);
         char detail[256];
 
+        if (!b) {
+                call_fault(c, -ENOMEM);
+                return;
+        }
+        c->data = b;
+        c->cleanup = metrics_free;
         /* Without the database what this process knows is still told. */
         if (!api_is_available(c->api, detail, sizeof(detail)) ||
-                store_get_stats(c->api->store, on_metrics, c, &c->pending) < 0)
-                reply_metrics(c, NULL);
+                store_get_stats(c->api->store, on_metrics_stats, c, &c->pending) < 0)
+                reply_metrics(c, b);
 }

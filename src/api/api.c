@@ -385,8 +385,20 @@ void api_accept(Api *a)
 
 static int start_server(Api *a)
 {
+        const Settings *s = &a->settings;
+        const HttpLimits limits = {
+                .connections = s->connections,
+                .head = s->head_max,
+                .head_usec = s->head_usec,
+                .body_usec = s->body_usec,
+                .wait_usec = http_limits_default.wait_usec,
+                .send_usec = s->send_usec,
+                .idle_usec = s->idle_usec,
+                .min_rate = http_limits_default.min_rate,
+        };
         const HttpServerConfig config = {
                 .priority = SD_EVENT_PRIORITY_NORMAL,
+                .limits = &limits,
                 .router = a->router,
                 .dispatch = on_request,
                 .userdata = a,

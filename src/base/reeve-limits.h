@@ -51,10 +51,21 @@
 
 /* HTTP: what a client may send. */
 #define REEVE_HTTP_TARGET_MAX      4096U /* bytes of a request's path and query */
-#define REEVE_HTTP_HEAD_MAX        (8UL * 1024) /* bytes of a request's line and header fields */
-#define REEVE_HTTP_FIELDS_MAX      64U /* header fields of a request */
-#define REEVE_HTTP_SEGMENTS_MAX    16U /* segments of a request's path */
-#define REEVE_HTTP_PARAMS_MAX      8U /* {params} of a route */
-#define REEVE_HTTP_QUERY_MAX       32U /* parameters of a query */
-#define REEVE_HTTP_PART_NAME_MAX   255U /* bytes of a form field's name, file name or type */
-#define REEVE_HTTP_PART_HEADER_MAX (4UL * 1024) /* bytes of a form part's header */
+#define REEVE_HTTP_HEAD_MAX        (8UL * 1024) /* bytes of a request's line and fields; HeadMax= */
+#define REEVE_HTTP_HEAD_BOUND      (64UL * 1024) /* of HeadMax= */
+#define REEVE_HTTP_CONNECTIONS_MAX 1024U /* open at a time, more wait in the kernel; Connections=  \
+                                          */
+/* Of Connections=. Each may have a file and a few more open beside it (LimitNOFILE= of the unit).
+ */
+#define REEVE_HTTP_CONNECTIONS_BOUND 4096U
+#define REEVE_HTTP_HEAD_USEC         10000000ULL /* for a head; HeadSec= */
+#define REEVE_HTTP_BODY_USEC         30000000ULL /* for a body, and by its size; BodySec= */
+#define REEVE_HTTP_SEND_USEC         30000000ULL /* to take a reply, and by its size; SendSec= */
+#define REEVE_HTTP_IDLE_USEC         60000000ULL /* between requests; IdleSec= */
+#define REEVE_HTTP_RATE_MIN          4096U /* bytes per second that earn a body or a reply more time */
+#define REEVE_HTTP_FIELDS_MAX        64U /* header fields of a request */
+#define REEVE_HTTP_SEGMENTS_MAX      16U /* segments of a request's path */
+#define REEVE_HTTP_PARAMS_MAX        8U /* {params} of a route */
+#define REEVE_HTTP_QUERY_MAX         32U /* parameters of a query */
+#define REEVE_HTTP_PART_NAME_MAX     255U /* bytes of a form field's name, file name or type */
+#define REEVE_HTTP_PART_HEADER_MAX   (4UL * 1024) /* bytes of a form part's header */

@@ -87,6 +87,10 @@ static int parse_peer(const ConfEntry *e, const char *value, void *target)
                 .offset = offsetof(Settings, field), .hint = (text), __VA_ARGS__                   \
         }
 
+#define HTTP_SPAN(k, field)                                                                        \
+        KEY("Limits", k, conf_parse_usec, field, "a time span from 1s to 1h, such as 30s",         \
+                .min = USEC_PER_SEC, .max = 3600 * USEC_PER_SEC)
+
 static const ConfEntry entries[] = {
         KEY("Database", "Database", parse_database, database, "a libpq connection string"),
         KEY("Database", "Prepared", parse_prepared, prepared, "yes, no or auto"),
@@ -101,6 +105,14 @@ static const ConfEntry entries[] = {
                 .min = REEVE_PAYLOAD_INLINE_MAX),
         KEY("Limits", "UploadMax", conf_parse_size, upload_max,
                 "a size of at least 64K, such as 1G", .min = REEVE_PAYLOAD_INLINE_MAX),
+        KEY("Limits", "Connections", conf_parse_unsigned, connections, "a number from 16 to 4096",
+                .min = 16, .max = REEVE_HTTP_CONNECTIONS_BOUND),
+        KEY("Limits", "HeadMax", conf_parse_size, head_max, "a size from 1K to 64K", .min = 1024,
+                .max = REEVE_HTTP_HEAD_BOUND),
+        HTTP_SPAN("HeadSec", head_usec),
+        HTTP_SPAN("BodySec", body_usec),
+        HTTP_SPAN("SendSec", send_usec),
+        HTTP_SPAN("IdleSec", idle_usec),
         KEY("Maintenance", "KeepJobs", kind_parse_span, keep_jobs_usec,
                 "a time span of at least 7d", .min = 7 * USEC_PER_DAY),
         KEY("Maintenance", "OrphanSec", kind_parse_span, orphan_usec, "a time span of at least 1s",
@@ -140,6 +152,12 @@ int settings_from_conf(Settings *s, const Conf *c, ConfReport report, void *user
                 .sync_timeout_usec = 60 * USEC_PER_SEC,
                 .body_max = REEVE_BODY_MAX,
                 .upload_max = REEVE_UPLOAD_MAX,
+                .connections = REEVE_HTTP_CONNECTIONS_MAX,
+                .head_max = REEVE_HTTP_HEAD_MAX,
+                .head_usec = REEVE_HTTP_HEAD_USEC,
+                .body_usec = REEVE_HTTP_BODY_USEC,
+                .send_usec = REEVE_HTTP_SEND_USEC,
+                .idle_usec = REEVE_HTTP_IDLE_USEC,
                 .keep_jobs_usec = REEVE_KEEP_JOBS_USEC,
                 .orphan_usec = REEVE_ORPHAN_USEC,
         };

@@ -31,6 +31,12 @@ typedef struct Settings {
         usec_t sync_timeout_usec; /* how long a synchronous request waits before its 202 */
         uint64_t body_max; /* bytes */
         uint64_t upload_max; /* bytes */
+        unsigned connections; /* of HTTP, at a time */
+        uint64_t head_max; /* bytes of a request's head */
+        usec_t head_usec; /* how long a client may take for a head, ... */
+        usec_t body_usec; /* ... a body, and REEVE_HTTP_RATE_MIN more, ... */
+        usec_t send_usec; /* ... to take a reply, and the same, ... */
+        usec_t idle_usec; /* ... and between two requests */
         SettingsPeers peers;
         usec_t keep_jobs_usec; /* records of jobs that ended longer ago go, week by week */
         usec_t orphan_usec; /* files that no job has named for so long go */

@@ -141,9 +141,8 @@ static bool is_singleton(const HttpField *f)
 
 static int check_fields(const HttpHead *head, Guard *g)
 {
-        if (head->n_fields > REEVE_HTTP_FIELDS_MAX || head->size > REEVE_HTTP_HEAD_MAX)
-                return refuse(g, PROBLEM_HEAD_TOO_LARGE,
-                        "There are too many header fields, or they are too large together.");
+        if (head->n_fields > REEVE_HTTP_FIELDS_MAX)
+                return refuse(g, PROBLEM_HEAD_TOO_LARGE, "There are too many header fields.");
         for (unsigned i = 0; i < head->n_fields; i++) {
                 const HttpField *f = &head->fields[i];
 
@@ -267,7 +266,7 @@ static int check_expectations(const HttpHead *head, Guard *g)
         return 0;
 }
 
-int guard_check(const HttpHead *head, Guard *ret)
+int guard_check(const HttpHead *head, size_t head_max, Guard *ret)
 {
         static int (*const checks[])(const HttpHead *, Guard *) = { check_line, check_fields,
                 check_host, check_framing, check_expectations };
@@ -278,6 +277,9 @@ int guard_check(const HttpHead *head, Guard *ret)
                 return refuse(ret, PROBLEM_BAD_REQUEST,
                         "A line of the request ended without CR LF, was folded, or contained a "
                         "NUL.");
+        if (head->size > head_max)
+                return refuse(ret, PROBLEM_HEAD_TOO_LARGE,
+                        "The request's line and header fields are too large together.");
         for (size_t i = 0; i < ELEMENTSOF(checks); i++) {
                 int r = checks[i](head, &g);
 

@@ -36,9 +36,9 @@ typedef struct Guard {
         const char *detail; /* what was wrong, static; NULL when the request passed */
 } Guard;
 
-/* Judges a head. Returns 0 or the Problem to answer with (then only detail is filled in). Limits
- * are REEVE_HTTP_* in reeve-limits.h. */
-int guard_check(const HttpHead *head, Guard *ret);
+/* Judges a head of at most head_max bytes. Returns 0 or the Problem to answer with (then only
+ * detail is filled in). The other limits are REEVE_HTTP_* in reeve-limits.h. */
+int guard_check(const HttpHead *head, size_t head_max, Guard *ret);
 
 /* The value of the first field of this name (any case), NULL if there is none. */
 const char *http_head_get(const HttpHead *head, const char *name);

@@ -8,6 +8,7 @@
 struct HttpServer {
         HttpLoop *loop;
         HttpServerConfig config;
+        size_t head_max;
 };
 
 struct HttpRequest {
@@ -206,7 +207,7 @@ static void on_head(HttpExchange *x, const HttpHead *head, void *userdata)
         r->exchange = x;
         r->head = head;
         http_exchange_set_userdata(x, r);
-        problem = guard_check(head, &r->guard);
+        problem = guard_check(head, s->head_max, &r->guard);
         if (problem != 0) {
                 r->close = true;
                 refuse(r, (Problem) problem, r->guard.detail);
@@ -281,14 +282,15 @@ int http_server_new(sd_event *event, const HttpServerConfig *config, HttpServer 
                 .on_complete = on_complete,
                 .on_expire = on_expire,
                 .on_end = on_end };
+        const HttpLimits *limits = config->limits ? config->limits : &http_limits_default;
         _cleanup_(http_server_freep) HttpServer *s = new0(HttpServer, 1);
         int r;
 
         if (!s)
                 return -ENOMEM;
         s->config = *config;
-        r = http_loop_new(event, config->priority,
-                config->limits ? config->limits : &http_limits_default, &ops, s, &s->loop);
+        s->head_max = limits->head;
+        r = http_loop_new(event, config->priority, limits, &ops, s, &s->loop);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(s);

@@ -2,28 +2,33 @@
 #include "http-loop.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "fd-util.h"
 #include "http-loop-internal.h"
+#include "reeve-limits.h"
 
 #define ACCEPT_BATCH   16
 #define ACCEPT_PAUSE   (250 * USEC_PER_MSEC) /* after EMFILE and its like */
 #define IDLE_STOP_USEC (200 * USEC_PER_MSEC) /* for a request that is on its way when we stop */
 #define STOP_SEND_USEC (2 * USEC_PER_SEC) /* to send what was replied at the end of the grace */
 #define TIMER_ACCURACY (50 * USEC_PER_MSEC)
+#define POOL_MIN       (16UL * 1024) /* of a connection: a head, records of its fields, a reply's head \
+                                      */
 
 const HttpLimits http_limits_default = {
-        .connections = 1024,
-        .memory = 16UL * 1024,
-        .head_usec = 10 * USEC_PER_SEC,
-        .body_usec = 30 * USEC_PER_SEC,
+        .connections = REEVE_HTTP_CONNECTIONS_MAX,
+        .head = REEVE_HTTP_HEAD_MAX,
+        .head_usec = REEVE_HTTP_HEAD_USEC,
+        .body_usec = REEVE_HTTP_BODY_USEC,
         .wait_usec = 120 * USEC_PER_SEC,
-        .send_usec = 30 * USEC_PER_SEC,
-        .idle_usec = 60 * USEC_PER_SEC,
-        .min_rate = 4096,
+        .send_usec = REEVE_HTTP_SEND_USEC,
+        .idle_usec = REEVE_HTTP_IDLE_USEC,
+        .min_rate = REEVE_HTTP_RATE_MIN,
 };
 
 void http_loop_kick(HttpLoop *l)
@@ -272,6 +277,19 @@ static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *userdat
         return 0;
 }
 
+/* What is accepted inherits it. A unix socket has no such thing. */
+static int set_nodelay(int fd)
+{
+        int domain, yes = 1;
+        socklen_t size = sizeof(domain);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
+                return -errno;
+        if (domain != AF_UNIX && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) < 0)
+                return -errno;
+        return 0;
+}
+
 int http_loop_listen(HttpLoop *l, int fd)
 {
         HttpListener **grown;
@@ -279,6 +297,8 @@ int http_loop_listen(HttpLoop *l, int fd)
         int r;
 
         r = fd_nonblock(fd, true);
+        if (r >= 0)
+                r = set_nodelay(fd);
         if (r < 0)
                 return r;
         grown = reallocarray(l->listeners, l->n_listeners + 1, sizeof(*grown));
@@ -320,7 +340,8 @@ static int start_daemon(HttpLoop *l)
                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, l, MHD_OPTION_URI_LOG_CALLBACK,
                 http_exchange_begin, l, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
                 MHD_OPTION_CONNECTION_LIMIT, l->limits.connections + 1U,
-                MHD_OPTION_CONNECTION_MEMORY_LIMIT, l->limits.memory,
+                MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                l->limits.head * 2 > POOL_MIN ? l->limits.head * 2 : POOL_MIN,
                 MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
         if (!l->daemon)
                 return -ENOMEM;

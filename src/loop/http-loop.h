@@ -49,7 +49,7 @@ typedef struct HttpLoopOps {
 
 typedef struct HttpLimits {
         unsigned connections; /* more wait in the kernel's queue */
-        size_t memory; /* bytes for each connection: heads and buffers */
+        size_t head; /* bytes of a request's head; a larger one is not read to its end */
         usec_t head_usec; /* from the request line (or the connection) to the end of the head */
         usec_t body_usec; /* for the body, and a second more for each min_rate bytes received */
         usec_t wait_usec; /* for the program's reply */
@@ -90,7 +90,7 @@ HttpLoop *http_loop_free(HttpLoop *l);
 DEFINE_CLEANUP(HttpLoop, http_loop_free)
 
 /* Accepts connections from a listening stream socket, TCP or AF_UNIX. The fd stays the caller's, is
- * made non-blocking and must outlive the loop. Listeners are numbered from 0 in this order. */
+ * made non-blocking (and TCP_NODELAY) and must outlive the loop. Listeners are numbered from 0 in this order. */
 int http_loop_listen(HttpLoop *l, int fd);
 
 /* Stops without losing a request: accepts no more (what is in the kernel's queue stays there for a

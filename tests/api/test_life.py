@@ -259,6 +259,8 @@ def test_metrics(api):
     text = r.body.decode()
     assert 'reeve_http_requests_total{route="POST /api/jobs",code="202"} 1' in text
     assert 'reeve_jobs{state="ready"} 1' in text and "reeve_up 1" in text
+    assert 'reeve_queue_depth{queue="default",state="ready"} 1' in text
+    assert 'reeve_queue_depth{queue="documents",state="running"} 0' in text
     for line in text.splitlines():
         assert line.startswith("# ") or len(line.rsplit(" ", 1)) == 2 and float(line.rsplit(" ", 1)[1]) >= 0, line
 
@@ -277,3 +279,43 @@ def test_client_hangs_up_in_the_middle(api):
     time.sleep(0.3)
     assert api.get(f"/api/jobs/{job}").json["state"] == "succeeded"
     assert api.db.value("select count(*) from reeve.job") == 1
+
+
+def test_limits_of_http_are_settings(start):
+    """Connections=, HeadMax=, HeadSec= and IdleSec= of reeve.conf."""
+    api = start(conf="[Limits]\nConnections=16\nHeadMax=2K\nHeadSec=1s\nIdleSec=1s\n")
+    assert api.get("/health", {"A": "x" * 1500}).status == 200
+    r = api.get("/health", {"A": "x" * 2000})
+    assert r.status == 431 and r.json["type"] == "urn:reeve:problem:head-too-large"
+    half = socket.socket(socket.AF_UNIX)
+    half.connect(api.path)
+    half.sendall(b"GET /health HTTP/1.1\r\nHost: h\r\nA: ")
+    idle = api.connect()
+    assert idle.call("GET", "/health").status == 200
+    for s in (half, idle.sock):
+        s.settimeout(5)
+        begin = time.monotonic()
+        while s.recv(1000):
+            pass
+        assert time.monotonic() - begin < 3
+        s.close()
+    many = [socket.socket(socket.AF_UNIX) for _ in range(16)]
+    for s in many:
+        s.connect(api.path)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(api.path)
+        s.sendall(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n")
+        s.settimeout(0.4)
+        with pytest.raises(TimeoutError):
+            s.recv(1)
+        many.pop().close()
+        s.settimeout(5)
+        assert s.recv(12) == b"HTTP/1.1 200"
+    for s in many:
+        s.close()
+
+
+def test_tcp_connections_have_no_delay(start):
+    """The socket unit cannot say it: on its unix socket that fails, with a warning."""
+    api = start(keep=True)
+    assert api.tcp_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1

@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(text, data, size);
         if (!head_from_text(text, size, fields, &head))
                 return 0;
-        r = guard_check(&head, &g);
+        r = guard_check(&head, REEVE_HTTP_HEAD_MAX, &g);
         if (r != 0) {
                 assert(problem_status((Problem) r) >= 400 && g.detail);
                 return 0;

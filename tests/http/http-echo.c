@@ -404,7 +404,7 @@ static int on_sigterm(sd_event_source *s, const struct signalfd_siginfo *si, voi
 static int parse_arguments(int argc, char **argv, HttpLimits *limits, Echo *echo)
 {
         static const struct option options[] = { { "connections", required_argument, NULL, 'c' },
-                { "memory", required_argument, NULL, 'm' },
+                { "head-max", required_argument, NULL, 'm' },
                 { "head", required_argument, NULL, 'h' }, { "body", required_argument, NULL, 'b' },
                 { "wait", required_argument, NULL, 'w' }, { "send", required_argument, NULL, 's' },
                 { "idle", required_argument, NULL, 'i' }, { "grace", required_argument, NULL, 'g' },
@@ -425,7 +425,7 @@ static int parse_arguments(int argc, char **argv, HttpLimits *limits, Echo *echo
                         r = parse_unsigned(optarg, 1, 100000, &limits->connections);
                 else if (c == 'm') {
                         r = parse_size(optarg, &bytes);
-                        limits->memory = r < 0 ? 0 : bytes;
+                        limits->head = r < 0 ? 0 : bytes;
                 } else if (c < (int) ELEMENTSOF(spans) && spans[c])
                         r = parse_timespan(optarg, spans[c]);
                 if (r < 0)

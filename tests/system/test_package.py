@@ -68,6 +68,10 @@ def test_units_verify_in_silence(machine):
     assert run.stderr == ""
 
 
+def test_the_sockets_start_in_silence(machine):
+    assert "TCP_NODELAY" not in machine.journal("-u", "reeve-api.socket")
+
+
 def test_units_are_confined(machine):
     for unit in reeve_units(machine):
         if unit.endswith(".service"):

@@ -47,6 +47,37 @@ static void test_settings_defaults(void **state)
         assert_int_equal(s.upload_max, REEVE_UPLOAD_MAX);
         assert_int_equal(s.keep_jobs_usec, REEVE_KEEP_JOBS_USEC);
         assert_int_equal(s.orphan_usec, REEVE_ORPHAN_USEC);
+        assert_int_equal(s.connections, 1024);
+        assert_int_equal(s.head_max, 8 * 1024);
+        assert_int_equal(s.head_usec, 10 * USEC_PER_SEC);
+        assert_int_equal(s.body_usec, 30 * USEC_PER_SEC);
+        assert_int_equal(s.send_usec, 30 * USEC_PER_SEC);
+        assert_int_equal(s.idle_usec, 60 * USEC_PER_SEC);
+}
+
+static void test_settings_of_http_have_bounds(void **state)
+{
+        static const char *const wrong[] = { "Connections=15", "Connections=4097", "HeadMax=1023",
+                "HeadMax=65K", "HeadSec=999ms", "BodySec=infinity", "SendSec=61min", "IdleSec=0" };
+        _cleanup_(settings_done) Settings s = read_settings(
+                "[Limits]\nConnections=4096\nHeadMax=64K\nHeadSec=1s\nBodySec=1h\nSendSec=2min\n"
+                "IdleSec=5s\n",
+                0);
+
+        assert_int_equal(s.connections, 4096);
+        assert_int_equal(s.head_max, 64 * 1024);
+        assert_int_equal(s.head_usec, USEC_PER_SEC);
+        assert_int_equal(s.body_usec, 3600 * USEC_PER_SEC);
+        assert_int_equal(s.send_usec, 120 * USEC_PER_SEC);
+        assert_int_equal(s.idle_usec, 5 * USEC_PER_SEC);
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_(settings_done) Settings t = {};
+                char text[64];
+
+                (void) snprintf(text, sizeof(text), "[Limits]\n%s\n", wrong[i]);
+                t = read_settings(text, -EINVAL);
+                assert_int_equal(findings.n_errors, 1);
+        }
 }
 
 static void test_settings_are_read(void **state)
@@ -225,6 +256,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_settings_defaults),
                 cmocka_unit_test(test_settings_are_read),
+                cmocka_unit_test(test_settings_of_http_have_bounds),
                 cmocka_unit_test(test_a_wrong_setting_is_told_and_its_default_stays),
                 cmocka_unit_test(test_a_lease_outlives_two_heartbeats),
                 cmocka_unit_test(test_embedded_is_told_by_the_host),
