@@ -81,6 +81,11 @@ int log_get_max_level(void)
         return log_max_level;
 }
 
+const char *log_get_target(void)
+{
+        return log_to_journal ? "journal" : "console";
+}
+
 static void write_journal(int level, const char *text, const char *const *fields)
 {
         struct iovec iov[LOG_FIELDS_MAX + 3];

@@ -14,6 +14,8 @@ void log_setup(const char *name);
 /* Lines above this syslog level (LOG_INFO at first, or $REEVE_LOG_LEVEL) are dropped. */
 void log_set_max_level(int level);
 int log_get_max_level(void);
+/* "journal" or "console". */
+const char *log_get_target(void);
 /* "debug", "info", ... or 0..7. Returns 0 or -EINVAL. */
 int log_level_from_string(const char *s, int *ret);
 const char *log_level_to_string(int level);
