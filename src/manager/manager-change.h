@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "manager-private.h"
+
+/* Changes on their way: asked of polkit, written by the store, answered when they are committed. */
+
+typedef enum ChangeType {
+        CHANGE_FLAG_CREATE,
+        CHANGE_FLAG_ENABLED,
+        CHANGE_FLAG_PERCENT,
+        CHANGE_QUEUE_PAUSED,
+} ChangeType;
+
+/* What is asked for; copied. */
+typedef struct ChangeAsk {
+        ChangeType type;
+        const char *name; /* a flag's key, a queue's name */
+        const char *reason; /* may be NULL or "" */
+        bool on; /* enabled, paused */
+        unsigned percent; /* thousandths */
+        StoreNewFlag *flag; /* to create; taken over, see new_flag_free() */
+        const char *twin; /* the command to type instead of a property write, or NULL */
+} ChangeAsk;
+
+/* For handlers: starts it and returns 1, or sets *error and returns it. */
+int change_start(Manager *m, sd_bus_message *message, const ChangeAsk *ask, sd_bus_error *error);
+/* Answers those that wait for the flags to be read, after a commit. */
+void changes_flags_read(Manager *m);
+/* Without answers: the bus is gone. */
+void changes_drop(Manager *m);
+
+/* A percentage in thousandths. Returns 0, or the error that was set. */
+int percent_read(double percent, unsigned *ret, sd_bus_error *error);
+/* The arguments of CreateFlag(); all texts are its own. */
+int new_flag_read(sd_bus_message *m, StoreNewFlag **ret, sd_bus_error *error);
+StoreNewFlag *new_flag_free(StoreNewFlag *f);
+DEFINE_CLEANUP(StoreNewFlag, new_flag_free)
