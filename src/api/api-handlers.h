@@ -22,3 +22,7 @@ void handle_file(HttpRequest *r, void *userdata);
 void handle_queues(HttpRequest *r, void *userdata);
 void handle_workers(HttpRequest *r, void *userdata);
 void handle_kinds(HttpRequest *r, void *userdata);
+void handle_evaluate_flag(HttpRequest *r, void *userdata);
+void handle_flags(HttpRequest *r, void *userdata);
+void handle_flag(HttpRequest *r, void *userdata);
+void handle_flag_history(HttpRequest *r, void *userdata);

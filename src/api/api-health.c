@@ -92,7 +92,8 @@ static void on_pong(int error, int64_t version, void *userdata)
                 a->told_schema = true;
         }
         a->schema_version = version;
-        api_accept(a);
+        if (version < SCHEMA_NEEDED || flag_set_is_loaded(a->flags)) /* else once they are read */
+                api_accept(a);
         api_update_status(a);
 }
 
@@ -165,6 +166,10 @@ void handle_health(HttpRequest *r, void *userdata)
                                                                        : "ok");
         json_put_string(
                 &w, "schema", a->schema_version >= SCHEMA_NEEDED ? "ok" : "too old or not known");
+        json_put_string(&w, "flags",
+                !flag_set_is_loaded(a->flags)         ? "not read"
+                        : flag_set_is_stale(a->flags) ? "stale"
+                                                      : "ok");
         json_put_string(&w, "blobs",
                 a->blobs && blob_store_check_writable(a->blobs) >= 0 ? "ok" : "not writable");
         json_close(&w);
@@ -317,6 +322,11 @@ static void reply_metrics(Call *c, const StrBuf *database)
                 "Statements they took: the quotient is the size of a group commit.");
         strbuf_printf(
                 &b, "reeve_enqueue_statements_total %llu\n", (unsigned long long) e.n_statements);
+        if (flag_set_is_loaded(a->flags)) {
+                put_metric(&b, "reeve_flags_age_seconds", "gauge", "Since the flags were read.");
+                strbuf_printf(&b, "reeve_flags_age_seconds %.3f\n",
+                        (double) flag_set_age_usec(a->flags) / 1e6);
+        }
         put_routes(&b, a);
         strbuf_append(&b, database->data, database->len);
         if (!response || http_response_take_body(response, "text/plain; version=0.0.4", &b) < 0)

@@ -249,20 +249,9 @@ void handle_retry(HttpRequest *r, void *userdata)
 
 /* ---- lists of a job, and of the fleet ---- */
 
-static void reply_list(Call *c, int error, const char *const *row, const char *name)
-{
-        _cleanup_(strbuf_done) StrBuf b = {};
-
-        c->pending = NULL;
-        if (call_failed(c, error < 0 ? error : row && row[0] ? 0 : -EPROTO))
-                return;
-        strbuf_printf(&b, "{\"%s\":%s}", name, row[0]);
-        call_json_buf(c, 200, &b, NULL);
-}
-
 static void on_history(int error, const char *const *row, void *userdata)
 {
-        reply_list(userdata, error, row, "history");
+        call_list(userdata, error, row, "history");
 }
 
 static void on_history_job(int error, const char *const *row, void *userdata)
@@ -284,7 +273,7 @@ void handle_history(HttpRequest *r, void *userdata)
 
 static void on_queues(int error, const char *const *row, void *userdata)
 {
-        reply_list(userdata, error, row, "queues");
+        call_list(userdata, error, row, "queues");
 }
 
 void handle_queues(HttpRequest *r, void *userdata)
@@ -296,7 +285,7 @@ void handle_queues(HttpRequest *r, void *userdata)
 
 static void on_workers(int error, const char *const *row, void *userdata)
 {
-        reply_list(userdata, error, row, "workers");
+        call_list(userdata, error, row, "workers");
 }
 
 void handle_workers(HttpRequest *r, void *userdata)
@@ -308,7 +297,7 @@ void handle_workers(HttpRequest *r, void *userdata)
 
 static void on_kinds(int error, const char *const *row, void *userdata)
 {
-        reply_list(userdata, error, row, "kinds");
+        call_list(userdata, error, row, "kinds");
 }
 
 void handle_kinds(HttpRequest *r, void *userdata)

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 
+#include "api-auth.h"
 #include "api-private.h"
 #include "api-time.h"
 #include "parse-util.h"

@@ -6,6 +6,7 @@
 #include "blob.h"
 #include "config-load.h"
 #include "enqueue.h"
+#include "flag-set.h"
 #include "http.h"
 #include "json-reader.h"
 #include "store-jobs.h"
@@ -18,6 +19,7 @@
 #define CALL_CODES    8 /* different status codes of a route that are counted apart */
 typedef enum ApiRight {
         API_PUBLIC,
+        API_EVALUATE, /* flags: answered without the database */
         API_READ,
         API_FLEET, /* what is of no tenant */
         API_SUBMIT,
@@ -80,6 +82,7 @@ struct Api {
         Enqueuer *enqueuer;
         Waiters *waiters;
         Keyring *keyring;
+        FlagSet *flags;
         Call *calls;
         int *fds;
         bool *is_unix; /* by the listener's number */
@@ -100,6 +103,8 @@ void call_problem(Call *c, Problem problem, const char *format, ...) _printf_(3,
 void call_report(Call *c, const ProblemReport *report);
 /* The problem for an error of the store or of the program; logs what is a fault of ours. */
 void call_fault(Call *c, int error);
+/* {"NAME": ...} of a list's row. */
+void call_list(Call *c, int error, const char *const *row, const char *name);
 /* A JSON text as it is. */
 void call_json(Call *c, unsigned status, const char *json);
 /* The same from a buffer, which is left empty, with a Location if path is not NULL. */
@@ -127,16 +132,6 @@ void api_ping(Api *a);
 void api_accept(Api *a);
 /* Whether the database can be asked; detail says why not. */
 bool api_is_available(const Api *a, char *detail, size_t size);
-
-/* Who asks by a unix socket. Returns 0 or -errno. */
-int peer_identify(Api *a, HttpRequest *r, Caller *ret);
-/* Who asks by a key: calls ready, or answers. */
-typedef void (*CallReady)(Call *c);
-void bearer_identify(Call *c, CallReady ready);
-unsigned role_rights(const char *role); /* 0: there is no such role */
-int keyring_new(Keyring **ret);
-Keyring *keyring_free(Keyring *k);
-void keyring_forget(Keyring *k);
 
 /* ---- api-jobs.c, api-wait.c, api-files.c, api-list.c ---- */
 /* Asks for the job c->id and answers with it. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "api-auth.h"
 #include "api-private.h"
 
 #include <stdio.h>
@@ -125,6 +126,17 @@ void call_json(Call *c, unsigned status, const char *json)
         call_json_buf(c, status, &b, NULL);
 }
 
+void call_list(Call *c, int error, const char *const *row, const char *name)
+{
+        _cleanup_(strbuf_done) StrBuf b = {};
+
+        c->pending = NULL;
+        if (call_failed(c, error < 0 ? error : row && row[0] ? 0 : -EPROTO))
+                return;
+        strbuf_printf(&b, "{\"%s\":%s}", name, row[0]);
+        call_json_buf(c, 200, &b, NULL);
+}
+
 bool caller_sees(const Caller *k, const char *tenant, const char *subject)
 {
         return (k->tenant[0] == '\0' || streq_ptr(k->tenant, tenant)) &&
@@ -232,6 +244,11 @@ static bool take_id(Call *c)
         return true;
 }
 
+static bool needs_database(unsigned auth)
+{
+        return auth != API_PUBLIC && auth != API_METRICS && auth != API_EVALUATE;
+}
+
 static void serve(Call *c)
 {
         char detail[256];
@@ -243,7 +260,7 @@ static void serve(Call *c)
                 call_problem(c, PROBLEM_FORBIDDEN, "%s may not do this.", c->caller.actor);
         else if (!take_id(c))
                 call_problem(c, PROBLEM_NOT_FOUND, "A job's id is a UUID.");
-        else if (c->route->auth != API_PUBLIC && c->route->auth != API_METRICS &&
+        else if (needs_database(c->route->auth) &&
                 !api_is_available(c->api, detail, sizeof(detail)))
                 call_problem(c, PROBLEM_UNAVAILABLE, "%s", detail);
         else
@@ -294,8 +311,10 @@ static void on_store_state(bool connected, const char *text, void *userdata)
         if (!connected) {
                 a->schema_version = 0;
                 api_accept(a);
-        } else
+        } else {
                 api_ping(a);
+                flag_set_hint(a->flags);
+        }
         enqueuer_kick(a->enqueuer);
         api_update_status(a);
 }
@@ -408,6 +427,34 @@ static int start_server(Api *a)
         return r < 0 ? log_error_errno(r, "Failed to start the HTTP server: %m") : take_sockets(a);
 }
 
+static void on_store_hint(void *userdata)
+{
+        Api *a = userdata;
+
+        flag_set_hint(a->flags);
+}
+
+static void on_flags_read(void *userdata)
+{
+        Api *a = userdata;
+
+        if (a->schema_version >= SCHEMA_NEEDED)
+                api_accept(a);
+}
+
+static int start_flags(Api *a)
+{
+        const FlagSetConfig config = {
+                .store = a->store,
+                .stale_usec = a->settings.stale_usec,
+                .on_read = on_flags_read,
+                .userdata = a,
+        };
+        int r = flag_set_new(a->event, &config, &a->flags);
+
+        return r < 0 ? log_error_errno(r, "Failed to prepare for flags: %m") : 0;
+}
+
 static int start_store(Api *a)
 {
         const StoreConfig config = {
@@ -415,7 +462,10 @@ static int start_store(Api *a)
                 .role = "reeve_api",
                 .application_name = "reeve-api",
                 .prepared = settings_prepared(&a->settings),
+                .listen = settings_prepared(&a->settings), /* a direct connection */
+                .channel = STORE_FLAG_CHANNEL,
                 .on_state = on_store_state,
+                .on_hint = on_store_hint,
                 .userdata = a,
         };
         int r = store_new(a->event, &config, &a->store);
@@ -443,6 +493,8 @@ int api_new(sd_event *event, const ApiOptions *options, Api **ret)
                 return log_error_errno(r, "Failed to set up: %m");
         r = start_store(a);
         if (r >= 0)
+                r = start_flags(a);
+        if (r >= 0)
                 r = enqueuer_new(event, a->store, &a->enqueuer);
         if (r >= 0)
                 r = waiters_new(a, &a->waiters);
@@ -468,6 +520,7 @@ Api *api_free(Api *a)
         waiters_free(a->waiters);
         keyring_free(a->keyring);
         enqueuer_free(a->enqueuer);
+        flag_set_free(a->flags);
         store_free(a->store);
         router_free(a->router);
         blob_store_free(a->blobs);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "flag.h"
 
+#include <stdio.h>
+
 #include "parse-util.h"
 #include "reeve-limits.h"
 
@@ -54,6 +56,53 @@ const char *flag_op_to_string(FlagOp op)
 FlagOp flag_op_from_string(const char *s)
 {
         return (FlagOp) find_name(op_names, _FLAG_OP_MAX, s);
+}
+
+/* ---- percentages ---- */
+
+static unsigned read_digits(const char **s, unsigned n_most, unsigned *ret)
+{
+        unsigned n = 0;
+
+        for (*ret = 0; n < n_most && **s >= '0' && **s <= '9'; n++, (*s)++)
+                *ret = *ret * 10 + (unsigned) (**s - '0');
+        return n;
+}
+
+int flag_percent_parse(const char *s, unsigned *ret)
+{
+        unsigned whole, part = 0, n;
+
+        if (read_digits(&s, 6, &whole) == 0)
+                return -EINVAL;
+        if (*s == '.') {
+                s++;
+                n = read_digits(&s, 3, &part);
+                if (n == 0)
+                        return -EINVAL;
+                for (; n < 3; n++)
+                        part *= 10;
+        }
+        if (*s == '%')
+                s++;
+        if (*s)
+                return -EINVAL;
+        if (whole * 1000 + part > REEVE_FLAG_PERCENT_MAX)
+                return -ERANGE;
+        *ret = whole * 1000 + part;
+        return 0;
+}
+
+const char *flag_percent_format(char buf[static FLAG_PERCENT_MAX], unsigned percent)
+{
+        int n = snprintf(buf, FLAG_PERCENT_MAX, "%u.%03u", percent / 1000, percent % 1000);
+
+        while (buf[n - 1] == '0')
+                n--;
+        if (buf[n - 1] == '.')
+                n--;
+        buf[n] = '\0';
+        return buf;
 }
 
 /* ---- ownership ---- */

@@ -117,6 +117,13 @@ uint32_t flag_hash(const char *a, const char *b);
 /* The place of a hash in 0 to total - 1, as flagd has it: (hash * total) >> 32. */
 uint32_t flag_bucket(uint32_t hash, uint32_t total);
 
+/* "12.5" or "12.5%" as 12500. Returns 0, -EINVAL (not a number, more than three decimals) or
+ * -ERANGE (above 100). */
+int flag_percent_parse(const char *s, unsigned *ret);
+/* "12.5": the shortest text. buf is returned. */
+#define FLAG_PERCENT_MAX 16
+const char *flag_percent_format(char buf[static FLAG_PERCENT_MAX], unsigned percent);
+
 const char *flag_reason_to_string(FlagReason reason); /* "SPLIT", as OpenFeature has them */
 const char *flag_bucketing_to_string(FlagBucketing bucketing);
 FlagBucketing flag_bucketing_from_string(const char *s);

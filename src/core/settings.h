@@ -29,6 +29,7 @@ typedef struct Settings {
         usec_t lease_usec; /* without a heartbeat for so long, a worker's jobs are claimable */
         usec_t heartbeat_usec; /* at most a third of the lease */
         usec_t sync_timeout_usec; /* how long a synchronous request waits before its 202 */
+        usec_t stale_usec; /* without the database flags stay for so long as they were */
         uint64_t body_max; /* bytes */
         uint64_t upload_max; /* bytes */
         unsigned connections; /* of HTTP, at a time */

@@ -238,7 +238,7 @@ def test_stopped_backend(database, server, start):
     api = start(watchdog=30)
     load = Load(api, 3)
     time.sleep(0.4)
-    pid = database.value("select pid from pg_stat_activity where application_name = 'reeve-api'")
+    pid = database.value("select pid from pg_stat_activity where application_name = 'reeve-api' and query not ilike 'listen%'")
     with server.stop_backend(pid):
         wait_for(lambda: api.get("/health", timeout=2).json["checks"]["database"] == "stuck", 8, "stuck")
         t = time.monotonic()

@@ -128,6 +128,32 @@ class Session:
         return self.value("select reeve.cancel_job(%s, 'test', %s)", job, reason)
 
 
+class Control(Session):
+    """A session of reeved's: who changes flags and queues."""
+
+    def __init__(self, db, autocommit=True):
+        super().__init__(db, "reeve_owner", autocommit)
+
+    def create(self, key="async", most=1000, **kw):
+        f = {"description": None, "enabled": False, "percent": 0, "bucketing": "murmur3", "seed": None, "allow": [], "rules": "[]",
+             "value_on": "true", "value_off": "false", "on_stale": "off"} | kw
+        rows = self.run("create-flag", key, f["description"], f["enabled"], f["percent"], f["bucketing"], f["seed"], f["allow"],
+                        f["rules"], f["value_on"], f["value_off"], f["on_stale"], "uid:1000", most, "a test")
+        return rows[0]["version"] if rows else 0
+
+    def change(self, statement, key, *value, reason="because"):
+        rows = self.run(statement, key, *value, "uid:0", reason)
+        assert len(rows) <= 1
+        return next(iter(rows[0].values())) if rows else 0
+
+    def flag(self, key="async"):
+        rows = self.run("list-flags", key)
+        return rows[0] if rows else None
+
+    def history(self, key="async", most=100):
+        return json.loads(self.run("list-flag-history", key, most)[0]["history"])
+
+
 class Queue:
     def __init__(self, db):
         self.db = db

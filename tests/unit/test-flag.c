@@ -393,6 +393,47 @@ static void test_allow_lists(void **state)
                 assert_true(flag_allow_parse(wrong[i], strlen(wrong[i]), &list, NULL) < 0);
 }
 
+static void test_percentages(void **state)
+{
+        static const struct {
+                const char *text;
+                int result;
+                unsigned percent;
+                const char *again;
+        } cases[] = {
+                { "0", 0, 0, "0" },
+                { "100", 0, 100000, "100" },
+                { "100.000%", 0, 100000, "100" },
+                { "12.5", 0, 12500, "12.5" },
+                { "10", 0, 10000, "10" },
+                { "0.001", 0, 1, "0.001" },
+                { "99.990%", 0, 99990, "99.99" },
+                { "007", 0, 7000, "7" },
+                { "100.001", -ERANGE, 0, NULL },
+                { "999999", -ERANGE, 0, NULL },
+                { "1000000", -EINVAL, 0, NULL },
+                { "0.0001", -EINVAL, 0, NULL },
+                { "", -EINVAL, 0, NULL },
+                { "%", -EINVAL, 0, NULL },
+                { ".5", -EINVAL, 0, NULL },
+                { "5.", -EINVAL, 0, NULL },
+                { "-1", -EINVAL, 0, NULL },
+                { "1e1", -EINVAL, 0, NULL },
+                { "10%%", -EINVAL, 0, NULL },
+                { " 10", -EINVAL, 0, NULL },
+        };
+
+        for (unsigned i = 0; i < ELEMENTSOF(cases); i++) {
+                char buf[FLAG_PERCENT_MAX];
+                unsigned percent = 4711;
+
+                assert_int_equal(flag_percent_parse(cases[i].text, &percent), cases[i].result);
+                assert_int_equal(percent, cases[i].result < 0 ? 4711 : cases[i].percent);
+                if (cases[i].again)
+                        assert_string_equal(flag_percent_format(buf, percent), cases[i].again);
+        }
+}
+
 static void test_names(void **state)
 {
         for (int i = 0; i < _FLAG_OP_MAX; i++)
@@ -424,6 +465,7 @@ int main(void)
                 cmocka_unit_test(test_rules_have_limits),
                 cmocka_unit_test(test_subjects_of_contexts),
                 cmocka_unit_test(test_allow_lists),
+                cmocka_unit_test(test_percentages),
                 cmocka_unit_test(test_names),
         };
 
