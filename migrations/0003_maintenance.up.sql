@@ -284,9 +284,12 @@ begin atomic
                 'interruptions', coalesce(d.interruptions, l.interruptions, s.interruptions, r.interruptions,
                         w.interruptions, b.interruptions),
                 'run_id', coalesce(d.run_id, l.run_id), 'started_at', coalesce(d.claimed_at, l.claimed_at),
-                'finished_at', d.finished_at, 'expired_at', d.expired_at, 'children_pending', w.pending,
-                'progress', p.percent, 'status', p.status, 'cause', d.cause, 'exit_status', d.exit_status,
-                'exit_signal', d.exit_signal, 'host', d.host, 'unit', d.unit, 'cpu_usec', d.cpu_usec,
+                'finished_at', d.finished_at, 'expired_at', d.expired_at, 'children', w.children, 'children_pending', w.pending,
+                'progress', coalesce(w.progress_from + (w.progress_to - w.progress_from) * (w.children - w.pending) / w.children,
+                        p.percent),
+                'status', case when w.job is not null
+                        then format('%s of %s children have ended', w.children - w.pending, w.children) else p.status end,
+                'cause', d.cause, 'exit_status', d.exit_status, 'exit_signal', d.exit_signal, 'host', d.host, 'unit', d.unit, 'cpu_usec', d.cpu_usec,
                 'max_rss', d.max_rss, 'result_blob', d.result_blob, 'actor', d.actor, 'reason', d.reason,
                 'error', case when d.error_code is not null
                         then jsonb_build_object('code', d.error_code, 'message', d.error_message) end))
