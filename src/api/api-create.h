@@ -12,6 +12,7 @@
 #define CREATE_KEY_MAX    512U /* bytes of an Idempotency-Key and of a unique_key */
 #define CREATE_FILES_MAX  64U /* files of one form */
 #define CREATE_FIELD_MAX  (1024UL * 1024) /* bytes of a form's part "job" */
+#define CREATE_HEAD_MAX   1024U /* first bytes of a file that are kept to be looked at */
 #define CREATE_ERRORS_MAX 100U /* of a bulk request that are told */
 
 typedef struct CreateBlob {
@@ -52,6 +53,8 @@ typedef struct Create {
         char tenant[REEVE_NAME_MAX + 1]; /* the files' */
         CreateFile *files;
         unsigned n_files;
+        char head[CREATE_HEAD_MAX]; /* the first bytes of the last file */
+        size_t n_head;
 } Create;
 
 /* Makes it the call's data. NULL: the call was answered. */
@@ -71,3 +74,17 @@ void create_go_on(Create *k);
 /* The body is a form, or one file. */
 void create_upload_form(Create *k);
 void create_upload_file(Create *k);
+
+/* The same in steps, for routes with rules of their own. Outcomes are those of multipart.h and some
+ * of upload's own, below CREATE_OUTCOME_FREE; others are a caller's. Steps return an outcome or
+ * -errno. */
+#define CREATE_OUTCOME_FREE 2000
+/* Makes the part "job" of the query; kind NULL: the query names it. 1: the call was answered. */
+int create_job_from_query(Create *k, const char *kind);
+/* type may be NULL; max: bytes. */
+int create_begin_file(Create *k, const char *name, const char *type, uint64_t max);
+int create_append_file(Create *k, const void *data, size_t size);
+/* All has come, and there is a job: names the files, enqueues, answers. */
+void create_finish_upload(Create *k);
+/* Answers with the problem of an outcome below CREATE_OUTCOME_FREE. */
+void create_fail_upload(Create *k, int outcome);

@@ -28,7 +28,7 @@ typedef enum ApiRight {
         _API_RIGHT_MAX,
 } ApiRight;
 
-/* In HttpRoute.body_max of the table; replaced by what the configuration says. */
+/* In HttpRoute.body_max of the table; more: bytes of a file. Replaced by what is configured. */
 typedef enum ApiBodyMax {
         API_BODY_NONE,
         API_BODY_SMALL, /* 64 KiB */

@@ -32,7 +32,7 @@ static const char *upload_to_string(int outcome)
                                           : multipart_to_string(outcome);
 }
 
-static void fail(Create *k, int outcome)
+void create_fail_upload(Create *k, int outcome)
 {
         call_problem(k->call,
                 outcome >= UPLOAD_BAD_NAME ? PROBLEM_BAD_FORM : problem_from_multipart(outcome),
@@ -69,7 +69,7 @@ static bool file_name_is_valid(const char *name)
                 !streq(name, "children") && utf8_is_valid(name, n);
 }
 
-static int begin_file(Create *k, const char *name, const char *type)
+int create_begin_file(Create *k, const char *name, const char *type, uint64_t max)
 {
         Api *a = k->call->api;
         CreateFile *f;
@@ -96,11 +96,17 @@ static int begin_file(Create *k, const char *name, const char *type)
         k->n_files++;
         if (!f->name || (type && !f->type))
                 return -ENOMEM;
-        return blob_writer_new(a->blobs, k->tenant, a->settings.upload_max, &f->writer);
+        k->n_head = 0;
+        return blob_writer_new(a->blobs, k->tenant,
+                max < a->settings.upload_max ? max : a->settings.upload_max, &f->writer);
 }
 
-static int append(Create *k, const void *data, size_t size)
+int create_append_file(Create *k, const void *data, size_t size)
 {
+        size_t room = sizeof(k->head) - k->n_head, n = size < room ? size : room;
+
+        memcpy(k->head + k->n_head, data, n);
+        k->n_head += n;
         return blob_writer_append(k->files[k->n_files - 1].writer, data, size);
 }
 
@@ -142,7 +148,7 @@ static int hash_request(Create *k)
         return strbuf_error(&b) < 0 ? -ENOMEM : sha256_hex(strbuf_str(&b), b.len, k->hash);
 }
 
-static void finish_upload(Create *k)
+void create_finish_upload(Create *k)
 {
         _cleanup_(json_document_freep) JsonDocument *d = NULL;
         const char *tenant;
@@ -154,7 +160,7 @@ static void finish_upload(Create *k)
                 json_value_is(json_document_root(d), JSON_OBJECT)) {
                 tenant = create_tenant_of(k->call, json_document_root(d));
                 if (!streq_ptr(tenant, k->tenant)) {
-                        fail(k, UPLOAD_TENANT);
+                        create_fail_upload(k, UPLOAD_TENANT);
                         return;
                 }
         }
@@ -188,7 +194,7 @@ static int on_part(const MultipartPart *part, void *userdata)
         if (!name)
                 return UPLOAD_UNKNOWN_PART;
         k->skipping = *name == '\0'; /* a form sent with no file chosen */
-        return k->skipping ? 0 : begin_file(k, name, part->content_type);
+        return k->skipping ? 0 : create_begin_file(k, name, part->content_type, UINT64_MAX);
 }
 
 static int on_data(const void *data, size_t size, void *userdata)
@@ -198,7 +204,7 @@ static int on_data(const void *data, size_t size, void *userdata)
         if (k->skipping)
                 return size > 0 ? UPLOAD_BAD_NAME : 0;
         if (!k->in_job)
-                return append(k, data, size);
+                return create_append_file(k, data, size);
         if (k->job.len + size > CREATE_FIELD_MAX)
                 return MULTIPART_FIELD_TOO_LARGE;
         strbuf_append(&k->job, data, size);
@@ -216,7 +222,7 @@ static int form_write(HttpRequest *r, const void *data, size_t size, void *userd
         int n = multipart_feed(k->form, data, size);
 
         if (n > 0)
-                fail(k, n);
+                create_fail_upload(k, n);
         return n < 0 ? n : 0;
 }
 
@@ -226,11 +232,11 @@ static void form_done(HttpRequest *r, void *userdata)
         int n = multipart_finish(k->form);
 
         if (n > 0)
-                fail(k, n);
+                create_fail_upload(k, n);
         else if (!k->job_seen)
                 call_problem(k->call, PROBLEM_BAD_FORM, "The part \"job\" is missing.");
         else if (!call_failed(k->call, n))
-                finish_upload(k);
+                create_finish_upload(k);
 }
 
 void create_upload_form(Create *k)
@@ -243,7 +249,7 @@ void create_upload_form(Create *k)
                 &ops, k, &k->form);
 
         if (n > 0)
-                fail(k, n);
+                create_fail_upload(k, n);
         else if (!call_failed(k->call, n))
                 http_request_stream(k->call->request, &sink, k->call);
 }
@@ -252,16 +258,15 @@ void create_upload_form(Create *k)
 
 static int file_write(HttpRequest *r, const void *data, size_t size, void *userdata)
 {
-        return append(((Call *) userdata)->data, data, size);
+        return create_append_file(((Call *) userdata)->data, data, size);
 }
 
 static void file_done(HttpRequest *r, void *userdata)
 {
-        finish_upload(((Call *) userdata)->data);
+        create_finish_upload(((Call *) userdata)->data);
 }
 
-/* The job of a bare file: from the query. */
-static int job_from_query(Create *k)
+int create_job_from_query(Create *k, const char *kind)
 {
         static const char *const names[] = { "kind", "queue", "tenant", "subject", "unique_key",
                 "run_at", "deadline" };
@@ -270,12 +275,14 @@ static int job_from_query(Create *k)
         uint64_t number;
 
         json_open_object(&w, NULL);
+        if (kind)
+                json_put_string(&w, "kind", kind);
         for (size_t i = 0; i < params->n_items; i++) {
                 const UriParam *p = params->items + i;
                 bool known = streq(p->name, "name");
 
                 for (unsigned n = 0; n < ELEMENTSOF(names); n++)
-                        if (streq(p->name, names[n])) {
+                        if (streq(p->name, names[n]) && !(kind && streq(p->name, "kind"))) {
                                 known = true;
                                 json_put_string(&w, p->name, p->value);
                         }
@@ -299,13 +306,14 @@ void create_upload_file(Create *k)
         static const HttpSink sink = { file_write, file_done };
         HttpRequest *request = k->call->request;
         const char *name = http_request_get_query(request, "name");
-        int r = job_from_query(k);
+        int r = create_job_from_query(k, NULL);
 
         if (r > 0 || call_failed(k->call, r))
                 return;
-        r = begin_file(k, name ? name : "body", http_request_get_header(request, "Content-Type"));
+        r = create_begin_file(k, name ? name : "body",
+                http_request_get_header(request, "Content-Type"), UINT64_MAX);
         if (r > 0)
-                fail(k, r);
+                create_fail_upload(k, r);
         else if (!call_failed(k->call, r))
                 http_request_stream(request, &sink, k->call);
 }

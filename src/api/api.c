@@ -341,23 +341,50 @@ static int open_blobs(Api *a, const char *location)
         return 0;
 }
 
+static uint64_t body_max(const Api *a, uint64_t max)
+{
+        switch (max) {
+        case API_BODY_NONE:
+                return 0;
+        case API_BODY_SMALL:
+                return SMALL_BODY_MAX;
+        default:
+                if (max == API_BODY_UPLOAD || max > a->settings.upload_max)
+                        max = a->settings.upload_max;
+                return max + FORM_EXTRA;
+        }
+}
+
+static int add_routes(Api *a, const HttpRoute *table)
+{
+        unsigned n = 0;
+        HttpRoute *more;
+
+        while (table[n].pattern)
+                n++;
+        more = reallocarray(a->routes, a->n_routes + n + 1, sizeof(HttpRoute));
+        if (!more)
+                return -ENOMEM;
+        a->routes = more;
+        memcpy(more + a->n_routes, table, (n + 1) * sizeof(HttpRoute));
+        for (unsigned i = 0; i < n; i++)
+                more[a->n_routes + i].body_max = body_max(a, table[i].body_max);
+        a->n_routes += n;
+        return 0;
+}
+
+/* The core's, then those of the systems. */
 static int take_routes(Api *a)
 {
-        const HttpRoute *table = api_routes();
-        int r;
+        int r = add_routes(a, api_routes());
 
-        while (table[a->n_routes].pattern)
-                a->n_routes++;
-        a->routes = new0(HttpRoute, a->n_routes + 1);
+        for (const ApiSystem *const *s = api_systems; *s && r >= 0; s++)
+                r = add_routes(a, (*s)->routes);
+        if (r < 0)
+                return r;
         a->counts = new0(RouteCount, a->n_routes);
-        if (!a->routes || !a->counts)
+        if (!a->counts)
                 return -ENOMEM;
-        memcpy(a->routes, table, a->n_routes * sizeof(HttpRoute));
-        for (unsigned i = 0; i < a->n_routes; i++)
-                if (a->routes[i].body_max == API_BODY_SMALL)
-                        a->routes[i].body_max = SMALL_BODY_MAX;
-                else if (a->routes[i].body_max == API_BODY_UPLOAD)
-                        a->routes[i].body_max = a->settings.upload_max + FORM_EXTRA;
         r = router_new(&a->router);
         return r < 0 ? r : router_add(a->router, a->routes);
 }

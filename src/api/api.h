@@ -23,5 +23,14 @@ DEFINE_CLEANUP(Api, api_free)
 /* Accepts no more, lets what has begun end, then ends the event loop. Again: at once. */
 void api_stop(Api *a);
 
-/* Every route, ended by one without pattern; body_max is an ApiBodyMax. */
+/* Every route of jobs, ended by one without pattern; body_max is an ApiBodyMax, or bytes. */
 const HttpRoute *api_routes(void);
+
+/* The routes of a built-in system, in the same form. */
+typedef struct ApiSystem {
+        const char *name;
+        const HttpRoute *routes;
+} ApiSystem;
+
+/* The systems that the program is linked with, ended by NULL: src/systems/systems.c. */
+extern const ApiSystem *const api_systems[];

@@ -21,10 +21,17 @@ static int help(void)
         return 0;
 }
 
+static void list_table(const HttpRoute *table)
+{
+        for (const HttpRoute *r = table; r->pattern; r++)
+                printf("%s %s\n", http_method_to_string(r->method), r->pattern);
+}
+
 static int list_routes(void)
 {
-        for (const HttpRoute *r = api_routes(); r->pattern; r++)
-                printf("%s %s\n", http_method_to_string(r->method), r->pattern);
+        list_table(api_routes());
+        for (const ApiSystem *const *s = api_systems; *s; s++)
+                list_table((*s)->routes);
         return 0;
 }
 

@@ -1,0 +1,43 @@
+"""Real documents: what comes out is what pdftotext says, page by page."""
+import pytest
+
+from conftest import page_texts
+
+
+def overlaps(system, id):
+    """The most runs of the job's children that were going on at one time."""
+    rows = system.db.sql("select extract(epoch from d.claimed_at)::float8, extract(epoch from d.finished_at)::float8 "
+                         "from reeve.job j join reeve.done d on d.job = j.id where j.parent = %s", id)
+    edges = sorted([(a, 1) for a, _ in rows] + [(b, -1) for _, b in rows])
+    most = now = 0
+    for _, step in edges:
+        now += step
+        most = max(most, now)
+    return most
+
+
+@pytest.mark.parametrize("n, chunks, at_once", [(30, 1, 1), (100, 6, 3), (300, 22, 5), (500, 36, 5)])
+def test_a_real_document(system, book, n, chunks, at_once):
+    system.start()
+    path = book(n)
+    job = system.run(path, timeout=120)
+    result = job["result"]
+    files = system.files(job["id"])
+    assert sorted(files) == [f"page-{i:04}.txt" for i in range(1, n + 1)]
+    texts = page_texts(path, n)
+    for i, text in enumerate(texts, 1):
+        assert files[f"page-{i:04}.txt"] == text, i
+    assert (result["pages"], result["pages_read"], result["missing"]) == (n, n, [])
+    assert result["words"] == sum(len(t.split()) for t in texts) and result["bytes"] == sum(map(len, texts))
+    assert (result["duplicates"], result["differing"]) == (chunks - 1, 0)
+    told = result["chunks"]
+    assert (told["total"], told["succeeded"], told["failed"], told["rounds"], told["at_once"]) == (chunks, chunks, 0, 1, at_once)
+    assert result["lines"][0] == texts[0].decode().split("\n")[0].strip()
+    # As many at a time as the table says, and no more.
+    most = overlaps(system, job["id"])
+    assert min(2, at_once) <= most <= at_once, most
+    # The bar only goes up, and moves while the parent waits.
+    bar = [p for _, p in job["seen"]]
+    assert bar == sorted(bar)
+    if n >= 300:
+        assert len({p for s, p in job["seen"] if s == "waiting" and 15 <= p <= 75}) >= 3, job["seen"]
