@@ -92,6 +92,21 @@ static int link_wanted(const char *dir, const char *unit)
         return symlink(target, path) < 0 && errno != EEXIST ? -errno : 0;
 }
 
+/* What a drop-in of the administrator changes is not looked at: it may be anything. */
+static bool has_drop_ins(const Options *o, const Kind *k)
+{
+        static const char *const places[] = { "/etc/systemd/system", "/run/systemd/system",
+                "/usr/local/lib/systemd/system", "/usr/lib/systemd/system" };
+        char path[4096];
+
+        for (size_t i = 0; i < ELEMENTSOF(places); i++)
+                if (snprintf(path, sizeof(path), "%s%s/" UNIT_PREFIX "%s@.service.d", o->root,
+                            places[i], k->name) >= (int) sizeof(path) ||
+                        access(path, F_OK) == 0)
+                        return true;
+        return false;
+}
+
 static int write_kind(const Options *o, const char *dir, const Kind *k)
 {
         _cleanup_(strbuf_done) StrBuf socket = {}, service = {};
@@ -102,7 +117,7 @@ static int write_kind(const Options *o, const char *dir, const Kind *k)
         if (strncmp(source, o->root, strlen(o->root)) == 0)
                 source += strlen(o->root);
         unit_text_socket(&socket, k, source);
-        unit_text_service(&service, k, source);
+        unit_text_service(&service, k, source, unit_text_takes_view(k) && !has_drop_ins(o, k));
 
         snprintf(unit, sizeof(unit), UNIT_PREFIX "%s@.service", k->name);
         if (snprintf(path, sizeof(path), "%s/%s", dir, unit) >= (int) sizeof(path))

@@ -2,15 +2,13 @@
 #include "unit-text.h"
 
 #include "reeve-limits.h"
+#include "view-path.h"
 #include "words.h"
 
 /* What a handler may not do unless its kind says so. Measured by systemd-analyze security; what
  * each line is for is in reeve.kind(5).
  *
- * /run is an empty one of its own, so that no socket of any service is there: not the database's,
- * the API's, the bus's, nor another program's. The journal's socket is (the launcher writes there),
- * and the files that /etc/resolv.conf may point to. /dev/shm and /tmp are the run's own, because
- * all runs have the same user.
+ * /dev/shm and /tmp are the run's own, because all runs have the same user.
  * SystemCallFilter= lists what is refused: the list of what is allowed (@system-service) takes 10
  * ms of CPU time to build at each start, this one takes 1. No MemoryDenyWriteExecute=: V8, the JVM
  * and other compilers at run time need it off. No ProcSubset=pid: it takes /proc/cpuinfo and
@@ -18,7 +16,6 @@
  * another one of the same user is using. */
 static const char sandbox[] =
         "CapabilityBoundingSet=\n"
-        "InaccessiblePaths=-" REEVE_SYSCONFDIR " -/var/lib/reeve/blobs -/var/lib/reeve/postgres\n"
         "KeyringMode=private\n"
         "LockPersonality=yes\n"
         "NoNewPrivileges=yes\n"
@@ -30,9 +27,7 @@ static const char sandbox[] =
         "PrivateUsers=yes\n"
         "ProtectClock=yes\n"
         "ProtectControlGroups=yes\n"
-        "ProtectHome=yes\n"
         "ProtectHostname=yes\n"
-        "ProtectKernelLogs=yes\n"
         "ProtectKernelModules=yes\n"
         "ProtectProc=invisible\n"
         "ProtectSystem=strict\n"
@@ -44,17 +39,64 @@ static const char sandbox[] =
         "SystemCallErrorNumber=EPERM\n"
         "SystemCallFilter=~@clock @cpu-emulation @debug @keyring @module @mount @obsolete "
         "@privileged "
-        "@raw-io @reboot @swap io_uring_setup io_uring_enter io_uring_register userfaultfd\n"
+        "@raw-io @reboot @swap io_uring_setup io_uring_enter io_uring_register syslog userfaultfd\n"
+        "UMask=0077\n";
+
+/* What a run sees of the host's files.
+ *
+ * Most take the view that is made once for all (reeve-view(8)): homes, settings and blobs are
+ * hidden in it, and /run, /proc, /sys and /dev are the run's own. Each further path would cost each
+ * start 1 to 6 ms: that is why ProtectHome=, InaccessiblePaths= and ProtectKernelLogs= are not here
+ * (system call, capability and device are refused by the lines above). /run is here because systemd
+ * 252 makes that of a root directory writable for all. */
+static const char files_of_view[] = "RootDirectory=" REEVE_VIEW "\n"
+                                    "TemporaryFileSystem=/run:ro /dev/shm:mode=1777\n"
+                                    "BindReadOnlyPaths=-/run/systemd/journal\n";
+
+/* A kind that changes what is seen has it put together for each of its runs, so that its lines mean
+ * what they mean in any unit. /run is an empty one of its own, so that no socket of any service is
+ * there: not the database's, the API's, the bus's, nor another program's. The journal's socket is
+ * (the launcher writes there), and the files that /etc/resolv.conf may point to. */
+static const char files_of_host[] =
+        "InaccessiblePaths=-" REEVE_SYSCONFDIR " -/var/lib/reeve/blobs -/var/lib/reeve/postgres\n"
+        "ProtectHome=yes\n"
+        "ProtectKernelLogs=yes\n"
         "TemporaryFileSystem=/run:ro /dev/shm:mode=1777\n"
         "BindReadOnlyPaths=-/run/systemd/journal -/run/systemd/resolve/resolv.conf "
         "-/run/systemd/resolve/stub-resolv.conf -/run/NetworkManager/resolv.conf "
-        "-/run/resolvconf/resolv.conf\n"
-        "UMask=0077\n";
+        "-/run/resolvconf/resolv.conf\n";
 
 /* /proc/sys and /sys are root's: the user reeve-run cannot write there, and mounting them read-only
  * for every run takes a fifth of what its start costs. A kind that changes who it runs as gets it
  * all the same. */
 static const char sandbox_of_users[] = "ProtectKernelTunables=yes\n";
+
+/* Lines of [Service] that change neither what a run sees nor who it is; those ending in "*" stand
+ * for all that begin so. Any other makes files_of_host. */
+static const char *const without_files[] = { "AllowedCPUs", "AllowedMemoryNodes", "BlockIO*",
+        "CPU*", "Environment", "IO*", "Limit*", "LogRateLimit*", "ManagedOOM*", "Memory*", "NUMA*",
+        "Nice", "OOMPolicy", "OOMScoreAdjust", "PassEnvironment", "SyslogIdentifier", "SyslogLevel",
+        "TasksMax", "TimerSlackNSec", "UMask", "UnsetEnvironment" };
+
+static bool is_among(const char *key, const char *const *patterns, size_t n_patterns)
+{
+        for (size_t i = 0; i < n_patterns; i++) {
+                size_t n = strlen(patterns[i]);
+
+                if (patterns[i][n - 1] == '*' ? strncmp(key, patterns[i], n - 1) == 0
+                                              : streq(key, patterns[i]))
+                        return true;
+        }
+        return false;
+}
+
+bool unit_text_takes_view(const Kind *k)
+{
+        for (size_t i = 0; i < k->n_service; i++)
+                if (!is_among(k->service[i].key, without_files, ELEMENTSOF(without_files)))
+                        return false;
+        return true;
+}
 
 /* A value in which systemd would look for specifiers. */
 static void put_value(StrBuf *b, const char *key, const char *value)
@@ -83,7 +125,9 @@ void unit_text_socket(StrBuf *b, const Kind *k, const char *source)
         /* Only workers can connect, so nobody is there whom a trigger limit would hold back; it
          * would only stop a fast kind. */
         strbuf_printf(b,
-                "PartOf=reeve.target\n\n"
+                "PartOf=reeve.target\n"
+                "Requires=reeve-view.service\n"
+                "After=reeve-view.service\n\n"
                 "[Socket]\n"
                 "ListenSequentialPacket=/run/reeve/run/%s.sock\n"
                 "Accept=yes\n"
@@ -127,7 +171,7 @@ static void put_exec_start(StrBuf *b, const Kind *k)
         strbuf_putc(b, '\n');
 }
 
-void unit_text_service(StrBuf *b, const Kind *k, const char *source)
+void unit_text_service(StrBuf *b, const Kind *k, const char *source, bool view)
 {
         put_head(b, k, "run", source);
         /* Before the workers' slice: when the system goes down, runs are ended after the workers
@@ -151,6 +195,7 @@ void unit_text_service(StrBuf *b, const Kind *k, const char *source)
                 "MemoryMax=1G\n"
                 "TasksMax=256\n");
         strbuf_puts(b, sandbox);
+        strbuf_puts(b, view ? files_of_view : files_of_host);
         if (kind_service_get(k, "User") || kind_service_get(k, "PrivateUsers") ||
                 kind_service_get(k, "CapabilityBoundingSet"))
                 strbuf_puts(b, sandbox_of_users);

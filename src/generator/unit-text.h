@@ -14,7 +14,9 @@
 
 /* reeve-run-KIND.socket */
 void unit_text_socket(StrBuf *b, const Kind *k, const char *source);
-/* reeve-run-KIND@.service */
-void unit_text_service(StrBuf *b, const Kind *k, const char *source);
+/* reeve-run-KIND@.service. view: its runs take the view of reeve-view(8); else each has its own. */
+void unit_text_service(StrBuf *b, const Kind *k, const char *source, bool view);
+/* Whether the kind leaves to Reeve what its runs see of the host's files. */
+bool unit_text_takes_view(const Kind *k);
 /* A drop-in of reeve-worker@.service: a worker comes after the sockets, and brings them. */
 void unit_text_worker(StrBuf *b, const Kind *const *kinds, size_t n_kinds);

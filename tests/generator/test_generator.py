@@ -29,6 +29,8 @@ BindPaths=-/opt:/opt:rbind
 
 def verify(*paths):
     """systemd's own opinion. Its exit status is 0 for unknown keys too: only silence is good."""
+    # In place of the package's; systemd looks for units beside those that it is given.
+    (paths[0].parent / "reeve-view.service").write_text("[Service]\nType=oneshot\nExecStart=/bin/true\n")
     p = subprocess.run(["systemd-analyze", "verify", "--man=no", *paths], text=True, capture_output=True, timeout=120)
     return p.stderr
 
@@ -93,6 +95,36 @@ def test_exposure_is_at_most_one_and_a_half(tree, service):
     p = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager",
                         tree.out / "reeve-run-a@.service"], text=True, capture_output=True, timeout=60)
     assert p.returncode == 0, p.stdout[-2000:] + p.stderr
+
+
+@pytest.mark.parametrize("service, view", [
+    ("", True), ("MemoryMax=4G\nTasksMax=9\nCPUQuota=50%\nLimitNOFILE=9\nEnvironment=A=b\nNice=5\n", True),
+    ("ReadWritePaths=/srv\n", False), ("BindPaths=/run/x\n", False), ("User=root\n", False), ("PrivateNetwork=no\n", False),
+    ("LoadCredential=a:/b\n", False), ("MemoryMax=4G\nRootDirectory=/srv\n", False), ("NoSuchThing=1\n", False)])
+def test_who_changes_what_is_seen_does_not_take_the_view(tree, service, view):
+    tree.kind("a", GOOD + "[Service]\n" + service)
+    tree.generate()
+    lines = tree.service("a").splitlines()
+    assert ("RootDirectory=/run/reeve-view/root" in lines) == view
+    assert any(line.startswith("InaccessiblePaths=") for line in lines) != view
+    assert ("ProtectHome=yes" in lines) != view
+    for line in service.splitlines():
+        assert line in lines
+
+
+@pytest.mark.parametrize("where", ["etc", "run", "usr/lib"])
+def test_a_kind_whose_unit_has_dropins_does_not_take_the_view(tree, where):
+    tree.kind("a")
+    tree.kind("b")
+    tree.write(f"{where}/systemd/system/reeve-run-a@.service.d/x.conf", "[Service]\nReadWritePaths=/srv\n")
+    tree.generate()
+    assert "RootDirectory" not in tree.service("a") and "RootDirectory" in tree.service("b")
+
+
+def test_no_socket_without_the_view(tree):
+    tree.kind("a")
+    tree.generate()
+    assert {"Requires=reeve-view.service", "After=reeve-view.service"} <= set(tree.socket("a").splitlines())
 
 
 def test_root_gets_the_kernels_settings_read_only(tree):

@@ -43,6 +43,7 @@ KINDS = {
     "closed": '[Kind]\nStopSec=2s\n[Exec]\nStart=/bin/echo "a b" 100% $HOME ${HOME} %n \'\' ";" \\x09\nJoin="/opt/j in%"\n[Service]\nSetCredential=key:secret\n',
     "open": "[Exec]\nStart=/bin/true\n[Service]\nPrivateNetwork=no\nTemporaryFileSystem=\nInaccessiblePaths=\nReadWritePaths=/srv\n",
     "a-b.c_d": "[Exec]\nStart=/bin/true\n",
+    "view": "[Exec]\nStart=/bin/true\n[Service]\nMemoryMax=512M\n",   # as the host's files are shown to most kinds
 }
 
 
@@ -137,30 +138,72 @@ def listener(host):
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_run_is_refused(host, listener, what):
     command, provable = REFUSED[what]
-    status, output = inside(host, "closed", command)
-    assert status != 0, output
+    for kind in ("closed", "view"):
+        status, output = inside(host, kind, command)
+        assert status != 0, output
     if provable:
         status, output = inside(host, "open", command)
         assert status == 0, output
 
 
-def test_a_run_has_what_it_needs(host):
+def test_a_credential_is_there(host):
     assert inside(host, "closed", "cat $CREDENTIALS_DIRECTORY/key") == [0, "secret"]
-    assert inside(host, "closed", "touch /tmp/a /var/tmp/a /dev/shm/a && echo done") == [0, "done"]
-    assert inside(host, "closed", "python3 -c 'import multiprocessing as m; print(m.Pool(2).map(abs, [-1]))'") == [0, "[1]"]
-    inside(host, "closed", "logger -t from-a-run hello from the run")
-    host.wait_until(lambda: "hello from the run" in host.journal("-t", "from-a-run"))
 
 
-def test_runs_of_one_kind_do_not_see_each_other(host):
+@pytest.mark.parametrize("kind", ["closed", "view"])
+def test_a_run_has_what_it_needs(host, kind):
+    assert inside(host, kind, "touch /tmp/a /var/tmp/a /dev/shm/a && echo done") == [0, "done"]
+    assert inside(host, kind, "python3 -c 'import multiprocessing as m; print(m.Pool(2).map(abs, [-1]))'") == [0, "[1]"]
+    assert inside(host, kind, "cat /proc/cpuinfo /proc/meminfo /proc/self/cgroup >/dev/null && head -c8 /dev/urandom | wc -c") == [0, "8"]
+    assert inside(host, kind, "ls -d $(find /sys/fs/cgroup -maxdepth 1 -mindepth 1 | head -1) >/dev/null; echo $?") == [0, "0"]
+    inside(host, kind, f"logger -t from-a-run hello from {kind}")
+    host.wait_until(lambda: f"hello from {kind}" in host.journal("-t", "from-a-run"))
+
+
+def test_the_view_follows_the_hosts_mounts_and_not_the_other_way_round(host):
+    before = host.sh("findmnt -rno TARGET | sort")
+    host.sh("mkdir -p /srv/disk && mount -t tmpfs disk /srv/disk && echo text >/srv/disk/file && chmod 777 /srv/disk")
+    try:
+        assert inside(host, "view", "cat /srv/disk/file") == [0, "text"]
+        status, output = inside(host, "view", "touch /srv/disk/x")
+        assert status != 0 and "Read-only" in output
+        host.sh("systemctl restart reeve-view.service")
+        assert inside(host, "view", "cat /srv/disk/file") == [0, "text"]
+    finally:
+        host.sh("umount /srv/disk")
+    assert inside(host, "view", "ls /srv/disk") == [0, ""]
+    assert host.sh("findmnt -rno TARGET | sort") == before
+    host.sh("systemctl stop reeve-view.service")
+    assert host.sh("findmnt -rno TARGET | sort | grep reeve-view || :") == ""
+    assert not host.is_active("reeve-run-view.socket"), "no run without the view"
+    host.sh("systemctl start reeve.target")
+    assert inside(host, "view", "echo ok") == [0, "ok"]
+
+
+def test_nobody_destroys_the_host_through_the_view(host):
+    host.sh("rm -rf --no-preserve-root /run/reeve-view/root/usr/lib/reeve /run/reeve-view/root/opt 2>/dev/null || :")
+    assert host.sh("ls /usr/lib/reeve/reeve-worker /opt/client")
+    assert host.sh("stat -c %a /run/reeve-view") == "700"
+
+
+def test_a_run_goes_on_when_the_view_is_made_anew(host):
+    host.sh("systemd-run -q --on-active=1 systemctl restart reeve-view.service")
+    made = host.property("reeve-view.service", "ActiveEnterTimestampMonotonic")
+    out = inside(host, "view", "sleep 3; cat /etc/hostname; ls /tmp; echo end")
+    assert out == [0, f"{host.name}\nend"]
+    assert host.property("reeve-view.service", "ActiveEnterTimestampMonotonic") != made
+
+
+@pytest.mark.parametrize("kind", ["closed", "view"])
+def test_runs_of_one_kind_do_not_see_each_other(host, kind):
     first, second, wrote, saw = talk(
-        host, path("closed"), path("closed"), "0:touch /tmp/mine /var/tmp/mine /dev/shm/mine; mkfifo /tmp/q; echo ok",
+        host, path(kind), path(kind), "0:touch /tmp/mine /var/tmp/mine /dev/shm/mine; mkfifo /tmp/q; echo ok",
         "1:ls /tmp /var/tmp /dev/shm; ls /proc | grep -E '^[0-9]+$' | wc -l")
     assert wrote == [0, "ok"]
     assert "mine" not in saw[1]
     assert int(saw[1].split()[-1]) <= 5, "only its own processes"
     # The same user, yet neither its environment nor its memory.
-    first, second, seen = talk(host, path("closed"), path("closed"),
+    first, second, seen = talk(host, path(kind), path(kind),
                                "1:for p in $(seq 1 9999); do [ -r /proc/$p/environ ] && cat /proc/$p/environ >/dev/null 2>&1 && echo $p; done; :")
     assert str(second["pid"]) in seen[1].split()
     assert str(first["pid"]) not in seen[1].split()
@@ -214,7 +257,7 @@ def test_systemd_accepts_the_installed_units(host):
     units = [f"/run/systemd/generator/reeve-run-{k}{end}" for k in KINDS for end in ("@.service", ".socket")]
     p = host.exec("systemd-analyze", "verify", "--man=no", *units)
     assert p.stderr == ""
-    for kind in ("closed", "a-b.c_d"):
+    for kind in ("closed", "a-b.c_d", "view"):
         p = host.exec("systemd-analyze", "security", "--offline=true", "--threshold=15", f"/run/systemd/generator/reeve-run-{kind}@.service")
         assert p.returncode == 0
 

@@ -72,11 +72,15 @@ def test_the_sockets_start_in_silence(machine):
     assert "TCP_NODELAY" not in machine.journal("-u", "reeve-api.socket")
 
 
+# More than 1.5 where a measured need is written down: in the unit and in its man page.
+EXPOSURE = {"reeve-view.service": 25}
+
+
 def test_units_are_confined(machine):
     for unit in reeve_units(machine):
         if unit.endswith(".service"):
             name = unit.replace("@.", "@default.")
-            run = machine.exec("systemd-analyze", "security", "--threshold=15", "--no-pager", name, check=False)
+            run = machine.exec("systemd-analyze", "security", f"--threshold={EXPOSURE.get(unit, 15)}", "--no-pager", name, check=False)
             assert run.returncode == 0, run.stdout
 
 

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* reeve-view: shows the host's files as runs see them, once for all runs. systemd looks through the
+ * whole table of mounts for each path of a unit's sandbox: done here, this is paid once. */
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fd-util.h"
+#include "log.h"
+#include "view-path.h"
+
+/* systemd gives each run its own of these; what is mounted below them is of no use to it. */
+static const char *const left_out[] = { "/proc", "/sys", "/dev", "/run" };
+
+/* What no run may look into, whatever its permissions say. */
+static const char *const hidden[] = { "/home", "/root", REEVE_SYSCONFDIR, "/var/lib/reeve/blobs",
+        "/var/lib/reeve/postgres" };
+
+/* The unit has mounts of its own, as all of ours; the view is the host's, where process 1 finds it.
+ */
+static int join_host(void)
+{
+        _cleanup_(closep) int fd = open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+        if (fd < 0 || setns(fd, CLONE_NEWNS) < 0)
+                return log_error_errno(-errno, "Cannot join the host's mounts: %m");
+        return 0;
+}
+
+/* A mount with all below it; none, and none that may be stacked below it, is left. Who is in it
+ * stays there. */
+static int take_away(const char *path)
+{
+        while (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+                ;
+        return errno == EINVAL || errno == ENOENT ? 0 : -errno;
+}
+
+/* A read-only copy of the tree of mounts, not attached yet. It must follow the host's (a disk that
+ * is mounted or unmounted later is so in the view), and never the other way round: what is taken
+ * out of the view must not vanish from the host. */
+static int copy_tree(void)
+{
+        struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY, .propagation = MS_SLAVE };
+        _cleanup_(closep) int fd = -EBADF;
+
+        fd = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+        if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+                return log_error_errno(-errno, "Cannot copy the host's mounts: %m");
+        return TAKE_FD(fd);
+}
+
+static int attach(int tree)
+{
+        if (mkdir(REEVE_VIEW_DIR, 0700) < 0 && errno != EEXIST)
+                return log_error_errno(-errno, "Cannot make " REEVE_VIEW_DIR ": %m");
+        if (mkdir(REEVE_VIEW, 0700) < 0 && errno != EEXIST)
+                return log_error_errno(-errno, "Cannot make " REEVE_VIEW ": %m");
+        if (move_mount(tree, "", AT_FDCWD, REEVE_VIEW, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+                return log_error_errno(-errno, "Cannot mount " REEVE_VIEW ": %m");
+        return 0;
+}
+
+static int leave_out(void)
+{
+        char path[64];
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(left_out); i++) {
+                (void) snprintf(path, sizeof(path), REEVE_VIEW "%s", left_out[i]);
+                r = take_away(path);
+                if (r < 0)
+                        return log_error_errno(r, "Cannot leave %s out: %m", left_out[i]);
+        }
+        return 0;
+}
+
+/* Covers what is hidden and there by an empty directory that nobody can enter. */
+static int hide(void)
+{
+        for (size_t i = 0; i < ELEMENTSOF(hidden); i++)
+                if (mount("reeve-view", hidden[i], "tmpfs",
+                            MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                            "mode=000,size=4k,nr_inodes=2") < 0 &&
+                        errno != ENOENT && errno != ENOTDIR)
+                        return log_error_errno(-errno, "Cannot hide %s: %m", hidden[i]);
+        return 0;
+}
+
+/* From inside, so that links lead where they will lead runs. */
+static int hide_in_view(void)
+{
+        _cleanup_(closep) int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        int r;
+
+        if (root < 0 || chroot(REEVE_VIEW) < 0 || chdir("/") < 0)
+                return log_error_errno(-errno, "Cannot enter " REEVE_VIEW ": %m");
+        r = hide();
+        if (fchdir(root) < 0 || chroot(".") < 0)
+                return log_error_errno(-errno, "Cannot come back from " REEVE_VIEW ": %m");
+        return r;
+}
+
+static int down(void)
+{
+        int r = take_away(REEVE_VIEW);
+
+        return r < 0 ? log_error_errno(r, "Cannot unmount " REEVE_VIEW ": %m") : 0;
+}
+
+static int up(void)
+{
+        _cleanup_(closep) int tree = -EBADF;
+        int r;
+
+        r = down(); /* of one that was killed */
+        if (r < 0)
+                return r;
+        tree = copy_tree();
+        if (tree < 0)
+                return tree;
+        r = attach(tree);
+        if (r >= 0)
+                r = leave_out();
+        if (r >= 0)
+                r = hide_in_view();
+        if (r < 0)
+                (void) take_away(REEVE_VIEW); /* none rather than one that shows too much */
+        return r;
+}
+
+static int usage(FILE *f)
+{
+        return fprintf(f,
+                       "reeve-view up|down\n\n"
+                       "Mounts the host's files at " REEVE_VIEW
+                       " as runs see them, or unmounts that.\n"
+                       "Started by reeve-view.service, see reeve-view(8).\n") < 0;
+}
+
+int main(int argc, char **argv)
+{
+        int r;
+
+        log_setup("reeve-view");
+        if (argc == 2 && (streq(argv[1], "--help") || streq(argv[1], "-h")))
+                return usage(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
+        if (argc == 2 && streq(argv[1], "--version")) {
+                puts("reeve-view " REEVE_VERSION);
+                return EXIT_SUCCESS;
+        }
+        if (argc != 2 || (!streq(argv[1], "up") && !streq(argv[1], "down"))) {
+                (void) usage(stderr);
+                return 2;
+        }
+        r = join_host();
+        if (r >= 0)
+                r = streq(argv[1], "up") ? up() : down();
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
