@@ -22,6 +22,7 @@
 #define REEVE_JOIN_FILES_MAX      900U /* files of a job's children, inputs of its join phase */
 #define REEVE_OUTPUT_FILES_MAX    1000U /* files in a run's output directory */
 #define REEVE_OUTPUT_BYTES_MAX    (1ULL << 30) /* bytes of them together */
+#define REEVE_RECYCLE_JOBS_MAX    1000000000U /* RecycleJobs= of a pool */
 #define REEVE_SLOTS_MAX           512U /* Slots= of a pool */
 #define REEVE_CONF_FILE_MAX       (1024UL * 1024) /* bytes of a configuration or .kind file */
 #define REEVE_CONF_LINE_MAX       (64UL * 1024) /* bytes of a logical line in it */

@@ -50,6 +50,8 @@ static const ConfEntry entries[] = {
         KEY("Max", conf_parse_unsigned, max, "a number from 1 to 64", .min = 1,
                 .max = REEVE_WORKERS_MAX),
         KEY("DrainSec", kind_parse_span, drain_usec, "a time span such as 60s"),
+        KEY("RecycleJobs", conf_parse_unsigned, recycle_jobs,
+                "a number from 1 to 1000000000, or 0 for never", .max = REEVE_RECYCLE_JOBS_MAX),
         {},
 };
 

@@ -13,6 +13,7 @@ typedef struct Pool {
         unsigned slots; /* 0: as many as the host has CPUs (Slots=auto) */
         unsigned min, max; /* worker instances on this host */
         usec_t drain_usec; /* how long a stopping worker waits for its runs */
+        unsigned recycle_jobs; /* after so many a fresh process takes over; 0: never */
 } Pool;
 
 /* The settings of a pool for which there is no file: the pool "inline" serves the queue "inline",

@@ -319,6 +319,8 @@ void worker_disowned(Worker *w)
  * -----------------------------------------------------------------------------------------------------
  */
 
+static void check_recycle(Worker *w);
+
 static void on_stopped(int error, int64_t n, void *userdata)
 {
         Worker *w = userdata;
@@ -330,6 +332,7 @@ void worker_check_drained(Worker *w)
 {
         const StoreStop stop = { w->instance, w->host, w->name, "stopped" };
 
+        check_recycle(w);
         if (w->state != WORKER_DRAINING || w->n_runs > 0 || w->claiming)
                 return;
         w->state = WORKER_STOPPING;
@@ -382,14 +385,26 @@ static usec_t longest_stop(const Worker *w)
         return (longest > USEC_PER_HOUR ? USEC_PER_HOUR : longest) + 20 * USEC_PER_SEC;
 }
 
+static void start_drain(Worker *w)
+{
+        int r;
+
+        worker_update_status(w);
+        if (w->drain_timer) /* it was recycling */
+                return;
+        r = sd_event_add_time_relative(
+                w->event, &w->drain_timer, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_drain_tick, w);
+        if (r < 0)
+                (void) sd_event_exit(w->event, r);
+}
+
 void worker_stop(Worker *w)
 {
         usec_t now = now_usec(CLOCK_MONOTONIC);
-        int r;
 
         if (w->state == WORKER_STOPPING)
                 return;
-        if (w->state == WORKER_DRAINING) {
+        if (w->state == WORKER_DRAINING && !w->recycling) {
                 log_notice("Told to stop again: ending %u runs.", w->n_runs);
                 w->drain_until_usec = now;
                 stop_runs(w);
@@ -399,6 +414,7 @@ void worker_stop(Worker *w)
         log_info("Stopping: %u runs may end within the drain limit.", w->n_runs);
         (void) sd_notify(false, "STOPPING=1");
         w->state = WORKER_DRAINING;
+        w->recycling = false;
         w->drain_until_usec = w->pool->drain_usec > USEC_INFINITY - now ? USEC_INFINITY / 2
                                                                         : now + w->pool->drain_usec;
         w->drain_grace_usec = longest_stop(w);
@@ -407,11 +423,22 @@ void worker_stop(Worker *w)
                 if (run->state < RUN_RUNNING)
                         run_stopped_early(run, RUN_DRAINED);
         }
-        worker_update_status(w);
-        r = sd_event_add_time_relative(
-                w->event, &w->drain_timer, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_drain_tick, w);
-        if (r < 0)
-                (void) sd_event_exit(w->event, r);
+        start_drain(w);
+}
+
+/* Enough done: it claims no more, and ends with its last run; systemd starts a fresh process. No
+ * STOPPING=1: systemd would count the time, and this one has all the time in the world. */
+static void check_recycle(Worker *w)
+{
+        if (w->pool->recycle_jobs == 0 || w->n_done < w->pool->recycle_jobs ||
+                w->state != WORKER_WORKING)
+                return;
+        log_info("%llu jobs are done (RecycleJobs=%u): making room for a fresh worker.",
+                (unsigned long long) w->n_done, w->pool->recycle_jobs);
+        w->state = WORKER_DRAINING;
+        w->recycling = true;
+        w->drain_until_usec = USEC_INFINITY / 2;
+        start_drain(w);
 }
 
 /* ---- life

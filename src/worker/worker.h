@@ -89,5 +89,5 @@ struct Worker {
         uint64_t n_done, n_failed;
         char status[256];
         uint64_t watchdog_usec; /* 0: none */
-        unsigned n_stop_signals;
+        bool recycling; /* it drains by itself, and waits for its runs for as long as they take */
 };

@@ -131,6 +131,23 @@ def test_a_run_has_a_unit_of_its_own_and_its_words_are_in_the_journal(world):
         world.m.wait_until(lambda job=job: world.m.journal(f"REEVE_JOB_ID={job['id']}").strip() == f"word from {job['id']}")
 
 
+def test_a_recycled_worker_is_started_again(world):
+    """RecycleJobs=: a clean exit in the unit's eyes, and the next process takes the jobs that are left."""
+    world.m.sh("mkdir -p /etc/reeve/pools && cp /etc/reeve/pools/default.conf /root/default.conf && "
+               "echo RecycleJobs=5 >>/etc/reeve/pools/default.conf && systemctl restart reeve-worker@default")
+    try:
+        before = world.m.main_pid("reeve-worker@default")
+        ids = [world.enqueue("where") for _ in range(12)]
+        for id in ids:
+            job = world.wait(id)
+            assert job["state"] == "succeeded" and job["interruptions"] == 0
+        assert int(world.m.property("reeve-worker@default", "NRestarts")) >= 1
+        assert world.m.main_pid("reeve-worker@default") != before
+        assert world.m.property("reeve-worker@default", "Result") == "success"
+    finally:
+        world.m.sh("cp /root/default.conf /etc/reeve/pools/default.conf; systemctl restart reeve-worker@default")
+
+
 def test_a_reused_slot_serves_many_jobs(world):
     world.psql("select reeve.enqueue('reuse') from generate_series(1, 100)")
     world.m.wait_until(lambda: int(world.psql("select count(*) from reeve.done where cause = 'exit' and unit like 'reeve-run-reuse@%'")) == 100)

@@ -182,7 +182,10 @@ static void test_pool_is_read(void **state)
         _cleanup_(pool_freep) Pool *p = NULL, *all = NULL;
 
         assert_int_equal(
-                read_pool("big", "[Pool]\nQueues=pdf ocr\nSlots=8\nMin=2\nDrainSec=5min\n", &p), 0);
+                read_pool("big",
+                        "[Pool]\nQueues=pdf ocr\nSlots=8\nMin=2\nDrainSec=5min\nRecycleJobs=9\n",
+                        &p),
+                0);
         assert_string_equal(p->name, "big");
         assert_true(pool_serves(p, "pdf"));
         assert_true(pool_serves(p, "ocr"));
@@ -191,6 +194,7 @@ static void test_pool_is_read(void **state)
         assert_int_equal(p->min, 2);
         assert_int_equal(p->max, 2);
         assert_int_equal(p->drain_usec, 5 * USEC_PER_MIN);
+        assert_int_equal(p->recycle_jobs, 9);
         assert_int_equal(read_pool("all", "[Pool]\nQueues=!slow * slow\nMin=0\n", &all), 0);
         assert_false(pool_serves(all, "slow"));
         assert_true(pool_serves(all, "inline"));
@@ -199,7 +203,8 @@ static void test_pool_is_read(void **state)
 static void test_a_wrong_pool_is_refused(void **state)
 {
         static const char *const texts[] = { "Queues=", "Queues=a,b", "Queues=!", "Slots=0",
-                "Slots=513", "Min=65", "Max=0", "Min=3\nMax=2", "DrainSec=infinity" };
+                "Slots=513", "Min=65", "Max=0", "Min=3\nMax=2", "DrainSec=infinity",
+                "RecycleJobs=-1", "RecycleJobs=1000000001" };
         char text[100];
         Pool *p = NULL;
 

@@ -123,8 +123,8 @@ class World:
     def config(self, conninfo, extra="HeartbeatSec=200ms\nLeaseSec=3s\n"):
         (self.root / "etc/reeve/reeve.conf").write_text(f"[Database]\nDatabase={conninfo}\nPrepared=yes\n[Worker]\n{extra}")
 
-    def pool(self, name, slots, drain="10s", queues="*"):
-        (self.root / f"etc/reeve/pools/{name}.conf").write_text(f"[Pool]\nQueues={queues}\nSlots={slots}\nDrainSec={drain}\n")
+    def pool(self, name, slots, drain="10s", queues="*", more=""):
+        (self.root / f"etc/reeve/pools/{name}.conf").write_text(f"[Pool]\nQueues={queues}\nSlots={slots}\nDrainSec={drain}\n{more}")
 
     def kind(self, name, *program, keys="", exec_keys="", **host):
         """A kind whose handler is this program; host: see RunHost.add()."""

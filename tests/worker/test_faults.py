@@ -109,6 +109,62 @@ def test_quick_jobs_claimed_ahead_are_given_back_at_a_drain(world):
     world.check_invariant()
 
 
+def test_a_worker_that_has_done_enough_ends_with_its_last_run(world):
+    """Longer than its drain limit, for nobody told it to stop; what it claims no more is the next one's."""
+    world.pool("default", slots=2, drain="100ms", more="RecycleJobs=3\n")
+    sleeper(world)
+    world.sh("quick", "echo 1")
+    w = world.start()
+    long = world.enqueue("sleeper")
+    running(world)
+    for _ in range(3):
+        assert world.run("quick")["state"] == "succeeded"
+    wait_for(lambda: w.notify.status.startswith("draining"), what="it drains")
+    late = world.enqueue("quick")
+    time.sleep(1.5)
+    assert w.process.poll() is None and not w.notify.lines("STOPPING=1") and world.job(late)["state"] == "ready"
+    (world.dir / "go").touch()
+    assert w.process.wait(10) == 0
+    assert world.job(long)["state"] == "succeeded" and world.job(long)["interruptions"] == 0
+    assert world.db.value("select stop_cause from reeve.instance") == "stopped"
+    world.start()
+    assert world.wait(late)["state"] == "succeeded"
+
+
+def test_a_recycling_worker_can_be_stopped(world):
+    world.pool("default", slots=2, drain="300ms", more="RecycleJobs=1\n")
+    sleeper(world)
+    world.sh("quick", "echo 1")
+    w = world.start()
+    long = world.enqueue("sleeper")
+    running(world)
+    world.run("quick")
+    wait_for(lambda: w.notify.status.startswith("draining"), what="it drains")
+    w.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: w.notify.lines("STOPPING=1"))
+    assert w.process.wait(10) == 0
+    assert world.job(long)["state"] == "ready" and world.job(long)["attempt"] == 0
+
+
+@pytest.mark.parametrize("enough", [1, 7])
+def test_recycling_loses_and_doubles_nothing(world, enough):
+    world.pool("default", slots=2, more=f"RecycleJobs={enough}\n")
+    world.sh("quick", f"echo $REEVE_JOB_ID >>{world.dir}/ran; echo 1", max_runs=1000)
+    w, n = world.start(), 0
+    world.db.sql("select reeve.enqueue('quick') from generate_series(1, 40)")
+    while True:
+        wait_for(lambda: w.process.poll() is not None or world.db.value("select count(*) from reeve.done") == 40, 30, "its end, or all jobs'")
+        if w.process.poll() is None:
+            break
+        assert w.process.returncode == 0
+        n += 1
+        w = world.start()
+    ran = (world.dir / "ran").read_text().split()
+    assert len(ran) == len(set(ran)) == 40 and n >= 2
+    assert world.db.value("select max(interruptions) from reeve.done") == 0
+    world.check_invariant()
+
+
 def test_second_term_ends_the_drain(world):
     sleeper(world)
     w = world.start()
