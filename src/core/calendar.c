@@ -185,10 +185,10 @@ static bool zone_is_valid(const char *s)
         return s[-1] != '/';
 }
 
-bool calendar_is_valid(const char *s)
+static bool scan(const char *s, bool *ret_zone)
 {
         char copy[CALENDAR_MAX], *save = NULL, *word;
-        bool any = false;
+        bool any = false, zone;
 
         if (strlen(s) >= sizeof(copy))
                 return false;
@@ -210,7 +210,23 @@ bool calendar_is_valid(const char *s)
                                 word = strtok_r(NULL, " \t", &save);
                         }
         }
-        if (any && word && zone_is_valid(word))
+        zone = any && word && zone_is_valid(word);
+        if (zone)
                 word = strtok_r(NULL, " \t", &save);
+        *ret_zone = zone;
         return any && !word;
+}
+
+bool calendar_is_valid(const char *s)
+{
+        bool zone;
+
+        return scan(s, &zone);
+}
+
+bool calendar_has_zone(const char *s)
+{
+        bool zone = false;
+
+        return scan(s, &zone) && zone;
 }

@@ -9,7 +9,8 @@
 #include "fd-util.h"
 #include "unit-text.h"
 
-/* A systemd generator (systemd.generator(7)): a socket and a service template for each Exec kind.
+/* A systemd generator (systemd.generator(7)): a socket and a service template for each Exec kind, a
+ * timer for each kind with OnCalendar=.
  * Runs early in the boot, without bus and network, as root; what it cannot do it says and leaves
  * out, and it never holds the boot up. */
 
@@ -133,6 +134,23 @@ static int write_kind(const Options *o, const char *dir, const Kind *k)
         return link_wanted(dir, unit);
 }
 
+static int write_timer(const Options *o, const char *dir, const Kind *k)
+{
+        _cleanup_(strbuf_done) StrBuf timer = {};
+        const char *source = k->file;
+        char path[4096], unit[256];
+        int r;
+
+        if (strncmp(source, o->root, strlen(o->root)) == 0)
+                source += strlen(o->root);
+        unit_text_timer(&timer, k, source);
+        snprintf(unit, sizeof(unit), TIMER_PREFIX "%s.timer", k->name);
+        if (snprintf(path, sizeof(path), "%s/%s", dir, unit) >= (int) sizeof(path))
+                return -ENAMETOOLONG;
+        r = write_file(path, &timer);
+        return r < 0 ? r : link_wanted(dir, unit);
+}
+
 static int write_worker(const char *dir, const Kind *const *kinds, size_t n_kinds)
 {
         _cleanup_(strbuf_done) StrBuf text = {};
@@ -170,9 +188,11 @@ static int generate(const Options *o, Findings *f)
         for (size_t i = 0; i < set->n_kinds; i++) {
                 const Kind *k = set->kinds[i];
 
-                if (k->type != KIND_EXEC)
+                if (k->type != KIND_EXEC && !k->on_calendar)
                         continue;
-                r = write_kind(o, dir, k);
+                r = k->type == KIND_EXEC ? write_kind(o, dir, k) : 0;
+                if (r >= 0 && k->on_calendar)
+                        r = write_timer(o, dir, k);
                 if (r < 0)
                         say(f, CONF_ERROR, "cannot write the units of kind %s into %s: %s", k->name,
                                 dir, strerror(-r));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "unit-text.h"
 
+#include "calendar.h"
 #include "reeve-limits.h"
 #include "view-path.h"
 #include "words.h"
@@ -205,12 +206,28 @@ void unit_text_service(StrBuf *b, const Kind *k, const char *source, bool view)
                 strbuf_printf(b, "%s=%s\n", k->service[i].key, k->service[i].value);
 }
 
+void unit_text_timer(StrBuf *b, const Kind *k, const char *source)
+{
+        put_head(b, k, "timer", source);
+        strbuf_puts(b, "PartOf=reeve.target\n\n[Timer]\n");
+        strbuf_printf(b, "OnCalendar=%s%s\n", k->on_calendar,
+                calendar_has_zone(k->on_calendar) ? "" : " UTC");
+        /* The job is made for the nominal instant, by whichever host comes first. */
+        strbuf_printf(b, "AccuracySec=100ms\nPersistent=%s\n",
+                k->missed == KIND_MISSED_ONE ? "yes" : "no");
+}
+
 void unit_text_worker(StrBuf *b, const Kind *const *kinds, size_t n_kinds)
 {
         strbuf_puts(b,
                 "# Made by reeve-generator(8): a worker needs the sockets of its "
                 "runs.\n\n[Unit]\n");
-        for (size_t i = 0; i < n_kinds; i++)
-                strbuf_printf(b, "Wants=" UNIT_PREFIX "%s.socket\nAfter=" UNIT_PREFIX "%s.socket\n",
-                        kinds[i]->name, kinds[i]->name);
+        for (size_t i = 0; i < n_kinds; i++) {
+                if (kinds[i]->type == KIND_EXEC)
+                        strbuf_printf(b,
+                                "Wants=" UNIT_PREFIX "%s.socket\nAfter=" UNIT_PREFIX "%s.socket\n",
+                                kinds[i]->name, kinds[i]->name);
+                if (kinds[i]->on_calendar)
+                        strbuf_printf(b, "Wants=" TIMER_PREFIX "%s.timer\n", kinds[i]->name);
+        }
 }

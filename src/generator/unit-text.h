@@ -10,7 +10,8 @@
  *
  * source: SourcePath=, the kind's file on the system that will run this. */
 
-#define UNIT_PREFIX "reeve-run-"
+#define UNIT_PREFIX  "reeve-run-"
+#define TIMER_PREFIX "reeve-schedule@"
 
 /* reeve-run-KIND.socket */
 void unit_text_socket(StrBuf *b, const Kind *k, const char *source);
@@ -18,5 +19,8 @@ void unit_text_socket(StrBuf *b, const Kind *k, const char *source);
 void unit_text_service(StrBuf *b, const Kind *k, const char *source, bool view);
 /* Whether the kind leaves to Reeve what its runs see of the host's files. */
 bool unit_text_takes_view(const Kind *k);
-/* A drop-in of reeve-worker@.service: a worker comes after the sockets, and brings them. */
+/* reeve-schedule@KIND.timer, of a kind with OnCalendar= */
+void unit_text_timer(StrBuf *b, const Kind *k, const char *source);
+/* A drop-in of reeve-worker@.service: a worker comes after the sockets, and brings them; and the
+ * timers. */
 void unit_text_worker(StrBuf *b, const Kind *const *kinds, size_t n_kinds);

@@ -156,6 +156,20 @@ def test_an_http_kind_has_no_units(tree):
     assert (p.returncode, p.stderr, tree.made()) == (0, "", set())
 
 
+def test_a_kind_with_a_calendar_gets_a_timer(tree):
+    tree.kind("nightly", "[Kind]\nOnCalendar=03:00\n" + GOOD)
+    tree.kind("weekly", "[Kind]\nOnCalendar=Mon 08:30 Europe/Berlin\nMissed=one\n[Http]\nUrl=http://localhost/\n")
+    tree.generate()
+    assert tree.made() == files_of("nightly") | {f"{d}reeve-schedule@{k}.timer" for k in ("nightly", "weekly")
+                                                 for d in ("", "reeve.target.wants/")}
+    nightly, weekly = ((tree.out / f"reeve-schedule@{k}.timer").read_text() for k in ("nightly", "weekly"))
+    assert "\nOnCalendar=03:00 UTC\n" in nightly and "\nPersistent=no\n" in nightly and "PartOf=reeve.target" in nightly
+    assert "\nOnCalendar=Mon 08:30 Europe/Berlin\n" in weekly and "\nPersistent=yes\n" in weekly
+    worker = (tree.out / "reeve-worker@.service.d/50-kinds.conf").read_text()
+    assert "Wants=reeve-schedule@nightly.timer" in worker and "Wants=reeve-schedule@weekly.timer" in worker
+    assert "reeve-run-weekly" not in worker
+
+
 def test_directories_in_order_of_precedence(tree):
     order = [USR, RELEASE, RUN, ETC]
     for i, where in enumerate(order):

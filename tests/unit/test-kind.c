@@ -324,6 +324,11 @@ static void test_calendar(void **state)
         for (size_t i = 0; i < ELEMENTSOF(invalid); i++)
                 if (calendar_is_valid(invalid[i]))
                         fail_msg("%s", invalid[i]);
+        assert_true(calendar_has_zone("daily UTC"));
+        assert_true(calendar_has_zone("Mon..Fri 08:30 Europe/Berlin"));
+        assert_false(calendar_has_zone("Mon..Fri 08:30"));
+        assert_false(calendar_has_zone("daily"));
+        assert_false(calendar_has_zone("rubbish UTC"));
 }
 
 int main(void)
