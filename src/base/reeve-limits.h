@@ -51,11 +51,12 @@
 #define REEVE_DESCRIPTION_MAX      500U /* bytes of a flag's description */
 
 /* HTTP: what a client may send. */
-#define REEVE_HTTP_TARGET_MAX      4096U /* bytes of a request's path and query */
-#define REEVE_HTTP_HEAD_MAX        (8UL * 1024) /* bytes of a request's line and fields; HeadMax= */
-#define REEVE_HTTP_HEAD_BOUND      (64UL * 1024) /* of HeadMax= */
-#define REEVE_HTTP_CONNECTIONS_MAX 1024U /* open at a time, more wait in the kernel; Connections=  \
-                                          */
+#define REEVE_HTTP_TARGET_MAX 4096U /* bytes of a request's path and query */
+#define REEVE_HTTP_HEAD_MAX   (8UL * 1024) /* bytes of a request's line and fields; HeadMax= */
+#define REEVE_HTTP_HEAD_BOUND (64UL * 1024) /* of HeadMax= */
+#define REEVE_HTTP_CONNECTIONS_MAX                                                                 \
+        1024U /* open at a time, more wait in the kernel; Connections=                             \
+               */
 /* Of Connections=. Each may have a file and a few more open beside it (LimitNOFILE= of the unit).
  */
 #define REEVE_HTTP_CONNECTIONS_BOUND 4096U

@@ -17,8 +17,9 @@
 #define IDLE_STOP_USEC (200 * USEC_PER_MSEC) /* for a request that is on its way when we stop */
 #define STOP_SEND_USEC (2 * USEC_PER_SEC) /* to send what was replied at the end of the grace */
 #define TIMER_ACCURACY (50 * USEC_PER_MSEC)
-#define POOL_MIN       (16UL * 1024) /* of a connection: a head, records of its fields, a reply's head \
-                                      */
+#define POOL_MIN                                                                                   \
+        (16UL * 1024) /* of a connection: a head, records of its fields, a reply's head            \
+                       */
 
 const HttpLimits http_limits_default = {
         .connections = REEVE_HTTP_CONNECTIONS_MAX,

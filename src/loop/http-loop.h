@@ -90,7 +90,8 @@ HttpLoop *http_loop_free(HttpLoop *l);
 DEFINE_CLEANUP(HttpLoop, http_loop_free)
 
 /* Accepts connections from a listening stream socket, TCP or AF_UNIX. The fd stays the caller's, is
- * made non-blocking (and TCP_NODELAY) and must outlive the loop. Listeners are numbered from 0 in this order. */
+ * made non-blocking (and TCP_NODELAY) and must outlive the loop. Listeners are numbered from 0 in
+ * this order. */
 int http_loop_listen(HttpLoop *l, int fd);
 
 /* Stops without losing a request: accepts no more (what is in the kernel's queue stays there for a
