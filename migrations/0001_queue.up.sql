@@ -190,6 +190,7 @@ create table reeve.done (
         job uuid not null,
         state text not null check (state in ('succeeded', 'failed', 'cancelled')),
         finished_at timestamptz not null default clock_timestamp(),
+        expired_at timestamptz, -- its result and files went: KeepResult= of its kind
         claimed_at timestamptz, -- of the last run; null if it never ran
         run_id bigint,
         attempt smallint not null default 0,
@@ -304,12 +305,15 @@ create table reeve.api_key (
 create unique index api_key_name on reeve.api_key (name) where revoked_at is null;
 
 -- Makes the weekly partitions of job and done from last week to the given instant. Weeks begin on Monday, UTC. Callers
--- wait for each other on an advisory lock, for partitions are made by every worker that starts.
+-- wait for each other on an advisory lock, for partitions are made by every worker that starts. Rows of a week that had
+-- no partition yet stand in the default one: they move into the new one.
 create function reeve.ensure_partitions(until timestamptz default now() + interval '28 days') returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
         week timestamptz := date_trunc('week', now() - interval '7 days', 'UTC');
-        suffix text;
+        part text;
+        lo uuid;
+        hi uuid;
         n_made integer := 0;
 begin
         if until > now() + interval '400 days' then
@@ -317,15 +321,31 @@ begin
         end if;
         perform pg_advisory_xact_lock(7310593858020254331);
         while week <= until loop
-                suffix := to_char(week at time zone 'UTC', 'YYYYMMDD');
-                if to_regclass('reeve.job_' || suffix) is null then
-                        execute format('create table reeve.%I partition of reeve.job for values from (%L) to (%L)',
-                                'job_' || suffix, reeve.uuid_floor(week), reeve.uuid_floor(week + interval '7 days'));
-                        execute format('create table reeve.%I partition of reeve.done for values from (%L) to (%L)',
-                                'done_' || suffix, reeve.uuid_floor(week), reeve.uuid_floor(week + interval '7 days'));
-                        n_made := n_made + 1;
-                end if;
+                part := to_char(week at time zone 'UTC', 'YYYYMMDD');
+                lo := reeve.uuid_floor(week);
+                hi := reeve.uuid_floor(week + interval '7 days');
                 week := week + interval '7 days';
+                continue when to_regclass('reeve.job_' || part) is not null;
+                if exists (select from reeve.job_default where id >= lo and id < hi)
+                        or exists (select from reeve.done_default where job >= lo and job < hi) then
+                        lock table reeve.job, reeve.done in access exclusive mode;
+                        execute format('create table reeve.%I (like reeve.job including all)', 'job_' || part);
+                        execute format('create table reeve.%I (like reeve.done including all)', 'done_' || part);
+                        execute format('with moved as (delete from reeve.job_default where id >= $1 and id < $2 returning *) '
+                                'insert into reeve.%I select * from moved', 'job_' || part) using lo, hi;
+                        execute format('with moved as (delete from reeve.done_default where job >= $1 and job < $2 returning *) '
+                                'insert into reeve.%I select * from moved', 'done_' || part) using lo, hi;
+                        execute format('alter table reeve.job attach partition reeve.%I for values from (%L) to (%L)',
+                                'job_' || part, lo, hi);
+                        execute format('alter table reeve.done attach partition reeve.%I for values from (%L) to (%L)',
+                                'done_' || part, lo, hi);
+                else
+                        execute format('create table reeve.%I partition of reeve.job for values from (%L) to (%L)',
+                                'job_' || part, lo, hi);
+                        execute format('create table reeve.%I partition of reeve.done for values from (%L) to (%L)',
+                                'done_' || part, lo, hi);
+                end if;
+                n_made := n_made + 1;
         end loop;
         return n_made;
 end $$;
@@ -683,6 +703,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
         old record;
+        ended record;
 begin
         select j.* into old from reeve.job j
         where j.id = retry_job.id and j.tenant = coalesce(retry_job.tenant, j.tenant)
@@ -695,8 +716,13 @@ begin
                 return query select 'created', new_id, null::text;
                 return;
         end if;
-        if not exists (select from reeve.done d where d.job = retry_job.id) then
+        select d.expired_at into ended from reeve.done d where d.job = retry_job.id;
+        if not found then
                 return query select 'live', null::uuid, null::text;
+                return;
+        end if;
+        if ended.expired_at is not null and (old.inputs is not null or old.payload_blob is not null) then
+                return query select 'refused', null::uuid, 'its input files were removed when its result expired (KeepResult=)';
                 return;
         end if;
         select case e.outcome when 'created' then e.outcome when 'exists' then e.outcome else 'refused' end, e.job, e.detail
@@ -913,7 +939,7 @@ begin atomic
                 'interruptions', coalesce(d.interruptions, l.interruptions, s.interruptions, r.interruptions,
                         w.interruptions, b.interruptions),
                 'run_id', coalesce(d.run_id, l.run_id), 'started_at', coalesce(d.claimed_at, l.claimed_at),
-                'finished_at', d.finished_at, 'children', w.children, 'children_pending', w.pending,
+                'finished_at', d.finished_at, 'expired_at', d.expired_at, 'children', w.children, 'children_pending', w.pending,
                 'progress', coalesce(w.progress_from + (w.progress_to - w.progress_from) * (w.children - w.pending) / w.children,
                         p.percent),
                 'status', case when w.job is not null
