@@ -4,8 +4,9 @@
 /* How a document is split into chunks: pure. The numbers are those of system 004, as reeve-pdf(7)
  * has them. */
 
-#define PDF_PAGES_MAX 1000U /* of a document: one output file for each; --pages-max= is below it   \
-                             */
+#define PDF_PAGES_MAX                                                                              \
+        1000U /* of a document: one output file for each; --pages-max= is below it                 \
+               */
 #define PDF_CHUNKS_MAX 72U /* of PDF_PAGES_MAX pages */
 
 typedef struct PdfPlan {
