@@ -27,11 +27,23 @@ static bool text_differs(const char *a, const char *b)
         return !streq(a ? a : "", b ? b : "");
 }
 
+static bool list_differs(char *const *a, char *const *b)
+{
+        static char *const none[] = { NULL };
+
+        for (a = a ? a : none, b = b ? b : none; *a && *b; a++, b++)
+                if (!streq(*a, *b))
+                        return true;
+        return *a || *b;
+}
+
 static bool value_differs(char type, const void *a, const void *b)
 {
         switch (type) {
         case SD_BUS_TYPE_STRING:
                 return text_differs(*(char *const *) a, *(char *const *) b);
+        case SD_BUS_TYPE_ARRAY:
+                return list_differs(*(char **const *) a, *(char **const *) b);
         case SD_BUS_TYPE_BOOLEAN:
                 return !*(const int *) a != !*(const int *) b;
         case SD_BUS_TYPE_UINT32:

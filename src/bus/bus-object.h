@@ -18,7 +18,7 @@ typedef struct BusObject {
 int bus_add_objects(sd_bus *bus, const BusObject *table, void *userdata);
 
 /* Emits PropertiesChanged for the properties of the vtable that announce changes, have no getter of
- * their own, and differ between two structures. Types: s (char *, NULL is ""), b (int), u, t, d.
- * Returns how many differ, or -errno. bus NULL: only counts. */
+ * their own, and differ between two structures. Types: s (char *, NULL is ""), as (char **), b
+ * (int), u, t, d. Returns how many differ, or -errno. bus NULL: only counts. */
 int bus_emit_changes(sd_bus *bus, const char *path, const char *interface,
         const sd_bus_vtable *vtable, const void *old, const void *new);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "log.h"
 #include "manager-change.h"
+#include "manager-flag.h"
 
 #define EMITS   SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 #define CONST   SD_BUS_VTABLE_PROPERTY_CONST

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 
+#include "flag.h"
 #include "log.h"
 #include "manager-change.h"
 #include "parse-util.h"
@@ -21,6 +22,8 @@ struct Change {
         bool on;
         unsigned percent;
         StoreNewFlag *flag;
+        const char *rules; /* in the message */
+        char **allow;
         BusCheck *check;
         StoreRequest *request;
         bool committed; /* waits for the flags to be read */
@@ -44,6 +47,7 @@ static Change *change_free(Change *c)
         c->manager->n_changes--;
         sd_bus_message_unref(c->message);
         new_flag_free(c->flag);
+        strv_free(c->allow);
         free(c->name);
         free(c->reason);
         free(c->twin);
@@ -225,6 +229,13 @@ static int write_change(Change *c)
                 return store_set_flag_enabled(s, &change, c->on, on_written, c, &c->request);
         case CHANGE_FLAG_PERCENT:
                 return store_set_flag_percent(s, &change, c->percent, on_written, c, &c->request);
+        case CHANGE_FLAG_RULES:
+                return store_set_flag_rules(s, &change, c->rules, on_written, c, &c->request);
+        case CHANGE_FLAG_ALLOW:
+                return store_set_flag_allow(
+                        s, &change, (const char *const *) c->allow, on_written, c, &c->request);
+        case CHANGE_FLAG_ARCHIVE:
+                return store_archive_flag(s, &change, on_written, c, &c->request);
         case CHANGE_QUEUE_PAUSED:
                 return store_set_queue_paused(s, &change, c->on, on_written, c, &c->request);
         }
@@ -272,18 +283,36 @@ static void on_checked(
 
 static int describe_change(Change *c)
 {
-        static const char *const switched[] = { "disable", "enable" };
-        static const char *const paused[] = { "resume", "pause" };
+        const char *verb = NULL;
         int r;
 
-        if (c->type == CHANGE_FLAG_CREATE)
-                r = asprintf(&c->what, "create flag %s", c->name);
-        else if (c->type == CHANGE_FLAG_ENABLED)
-                r = asprintf(&c->what, "%s flag %s", switched[c->on], c->name);
-        else if (c->type == CHANGE_FLAG_PERCENT)
-                r = asprintf(&c->what, "set flag %s to %.10g %%", c->name, c->percent / 1000.0);
+        switch (c->type) {
+        case CHANGE_FLAG_CREATE:
+                verb = "create flag";
+                break;
+        case CHANGE_FLAG_ENABLED:
+                verb = c->on ? "enable flag" : "disable flag";
+                break;
+        case CHANGE_FLAG_RULES:
+                verb = "set the rules of flag";
+                break;
+        case CHANGE_FLAG_ALLOW:
+                verb = "set the allow list of flag";
+                break;
+        case CHANGE_FLAG_ARCHIVE:
+                verb = "archive flag";
+                break;
+        case CHANGE_QUEUE_PAUSED:
+                verb = c->on ? "pause queue" : "resume queue";
+                break;
+        case CHANGE_FLAG_PERCENT:
+                break;
+        }
+        if (verb)
+                r = asprintf(&c->what, "%s %s", verb, c->name);
         else
-                r = asprintf(&c->what, "%s queue %s", paused[c->on], c->name);
+                r = asprintf(&c->what, "set flag %s to %s %%", c->name,
+                        flag_percent_format((char[FLAG_PERCENT_MAX]){}, c->percent));
         if (r >= 0)
                 return 0;
         c->what = NULL;
@@ -295,6 +324,7 @@ static int copy_ask(Change *c, const ChangeAsk *ask)
         c->type = ask->type;
         c->on = ask->on;
         c->percent = ask->percent;
+        c->rules = ask->rules;
         if (free_and_strdup(&c->name, ask->name) < 0 || free_and_strdup(&c->twin, ask->twin) < 0)
                 return -ENOMEM;
         if (ask->reason && ask->reason[0] && free_and_strdup(&c->reason, ask->reason) < 0)
@@ -305,7 +335,7 @@ static int copy_ask(Change *c, const ChangeAsk *ask)
 /* What rules may look at and the prompt shows. */
 static int start_check(Change *c)
 {
-        char percent[32];
+        char percent[FLAG_PERCENT_MAX];
         const char *details[DETAILS_MAX + 1] = {};
         const BusQuestion question = {
                 .message = c->message,
@@ -318,14 +348,19 @@ static int start_check(Change *c)
         details[n++] = c->type == CHANGE_QUEUE_PAUSED ? "queue" : "flag";
         details[n++] = c->name;
         if (c->type == CHANGE_FLAG_PERCENT) {
-                (void) snprintf(percent, sizeof(percent), "%.10g", c->percent / 1000.0);
                 details[n++] = "percent";
-                details[n++] = percent;
-        } else if (c->type != CHANGE_FLAG_CREATE) {
+                details[n++] = flag_percent_format(percent, c->percent);
+        } else if (c->type == CHANGE_QUEUE_PAUSED || c->type == CHANGE_FLAG_ENABLED) {
                 details[n++] = c->type == CHANGE_QUEUE_PAUSED ? "paused" : "enabled";
                 details[n++] = c->on ? "true" : "false";
         }
         return bus_check_new(c->manager->authority, &question, on_checked, c, &c->check);
+}
+
+static void drop_ask(const ChangeAsk *ask)
+{
+        new_flag_free(ask->flag);
+        strv_free(ask->allow);
 }
 
 static int validate(const Manager *m, const ChangeAsk *ask, sd_bus_error *error)
@@ -353,15 +388,15 @@ int change_start(Manager *m, sd_bus_message *message, const ChangeAsk *ask, sd_b
 
         r = validate(m, ask, error);
         if (r < 0) {
-                new_flag_free(ask->flag);
+                drop_ask(ask);
                 return r;
         }
         c = new0(Change, 1);
         if (!c) {
-                new_flag_free(ask->flag);
+                drop_ask(ask);
                 return -ENOMEM;
         }
-        *c = (Change){ .manager = m, .next = m->changes, .flag = ask->flag };
+        *c = (Change){ .manager = m, .next = m->changes, .flag = ask->flag, .allow = ask->allow };
         c->message = sd_bus_message_ref(message);
         if (c->next)
                 c->next->prev = c;

@@ -9,6 +9,9 @@ typedef enum ChangeType {
         CHANGE_FLAG_CREATE,
         CHANGE_FLAG_ENABLED,
         CHANGE_FLAG_PERCENT,
+        CHANGE_FLAG_RULES,
+        CHANGE_FLAG_ALLOW,
+        CHANGE_FLAG_ARCHIVE,
         CHANGE_QUEUE_PAUSED,
 } ChangeType;
 
@@ -19,6 +22,8 @@ typedef struct ChangeAsk {
         const char *reason; /* may be NULL or "" */
         bool on; /* enabled, paused */
         unsigned percent; /* thousandths */
+        const char *rules; /* JSON, checked; in the message */
+        char **allow; /* taken over */
         StoreNewFlag *flag; /* to create; taken over, see new_flag_free() */
         const char *twin; /* the command to type instead of a property write, or NULL */
 } ChangeAsk;
@@ -32,6 +37,11 @@ void changes_drop(Manager *m);
 
 /* A percentage in thousandths. Returns 0, or the error that was set. */
 int percent_read(double percent, unsigned *ret, sd_bus_error *error);
+/* Whether rules, or the text of a value, can be stored. Return 0, or the error that was set. */
+int rules_check(const char *rules, sd_bus_error *error);
+int allow_check(const char *const *allow, sd_bus_error *error);
+char **strv_free(char **strings);
+DEFINE_CLEANUP(char *, strv_free)
 /* The arguments of CreateFlag(); all texts are its own. */
 int new_flag_read(sd_bus_message *m, StoreNewFlag **ret, sd_bus_error *error);
 StoreNewFlag *new_flag_free(StoreNewFlag *f);

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "flag-rules.h"
 #include "manager-change.h"
 #include "reeve-limits.h"
 
 /* The options of CreateFlag(). Texts stay in the message, which the change keeps. */
 
+char **strv_free(char **strings)
+{
+        for (char **s = strings; s && *s; s++)
+                free(*s);
+        return mfree(strings);
+}
+
 StoreNewFlag *new_flag_free(StoreNewFlag *f)
 {
         if (!f)
                 return NULL;
-        if (f->allow) {
-                for (const char *const *s = f->allow; *s; s++)
-                        free((char *) *s);
-                free((void *) f->allow);
-        }
+        strv_free((char **) f->allow);
         return mfree(f);
 }
 
@@ -72,6 +76,9 @@ static const struct {
         { "enabled", "b", read_enabled, 0 },
         { "percent", "d", read_percent, 0 },
         { "allow", "as", read_allow, 0 },
+        { "rules", "s", read_text, offsetof(StoreNewFlag, rules) },
+        { "value_on", "s", read_text, offsetof(StoreNewFlag, value_on) },
+        { "value_off", "s", read_text, offsetof(StoreNewFlag, value_off) },
         { "description", "s", read_text, offsetof(StoreNewFlag, description) },
         { "bucketing", "s", read_text, offsetof(StoreNewFlag, bucketing) },
         { "seed", "s", read_text, offsetof(StoreNewFlag, seed) },
@@ -104,18 +111,6 @@ static int read_option(sd_bus_message *m, StoreNewFlag *f, sd_bus_error *error)
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
-static int check_word(
-        const char *text, const char *const *known, const char *option, sd_bus_error *error)
-{
-        for (const char *const *k = known; text && *text && *k; k++)
-                if (streq(*k, text))
-                        return 0;
-        if (!text || !*text)
-                return 0;
-        return sd_bus_error_setf(
-                error, SD_BUS_ERROR_INVALID_ARGS, "Option %s is no \"%.64s\".", option, text);
-}
-
 static int check_length(const char *text, size_t max, const char *option, sd_bus_error *error)
 {
         if (!text || strlen(text) <= max)
@@ -124,7 +119,7 @@ static int check_length(const char *text, size_t max, const char *option, sd_bus
                 error, SD_BUS_ERROR_INVALID_ARGS, "Option %s has at most %zu bytes.", option, max);
 }
 
-static int check_allow(const char *const *allow, sd_bus_error *error)
+int allow_check(const char *const *allow, sd_bus_error *error)
 {
         unsigned n = 0;
 
@@ -138,20 +133,63 @@ static int check_allow(const char *const *allow, sd_bus_error *error)
                 "Option allow has at most %u subjects.", REEVE_FLAG_ALLOW_MAX);
 }
 
+int rules_check(const char *rules, sd_bus_error *error)
+{
+        _cleanup_(flag_rules_done) FlagRules parsed = {};
+        JsonError e = {};
+        int r;
+
+        if (strlen(rules) > REEVE_FLAG_RULES_BYTES_MAX)
+                return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
+                        "Rules have at most %lu bytes.", REEVE_FLAG_RULES_BYTES_MAX);
+        r = flag_rules_parse(rules, strlen(rules), &parsed, &e);
+        if (r == -EBADMSG || r == -EINVAL)
+                return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
+                        "Rules, line %u, column %u: %s.", e.line, e.column, e.text);
+        return r;
+}
+
+static int check_value(const char *text, const char *option, sd_bus_error *error)
+{
+        JsonError e = {};
+        int r;
+
+        if (!text || !*text)
+                return 0;
+        r = check_length(text, REEVE_FLAG_VALUE_MAX, option, error);
+        if (r >= 0 && json_check(text, strlen(text), REEVE_JSON_DEPTH_MAX, &e) < 0)
+                return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
+                        "Option %s is no JSON: column %u: %s.", option, e.column, e.text);
+        return r;
+}
+
+static int check_words(const StoreNewFlag *f, sd_bus_error *error)
+{
+        if (f->bucketing && *f->bucketing && flag_bucketing_from_string(f->bucketing) < 0)
+                return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
+                        "Option bucketing is no \"%.64s\".", f->bucketing);
+        if (f->on_stale && *f->on_stale && flag_on_stale_from_string(f->on_stale) < 0)
+                return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
+                        "Option on_stale is no \"%.64s\".", f->on_stale);
+        return 0;
+}
+
 static int check(const StoreNewFlag *f, sd_bus_error *error)
 {
-        static const char *const bucketings[] = { "murmur3", "modulo", NULL };
-        static const char *const on_stales[] = { "keep", "on", "off", NULL };
-        int r = check_word(f->bucketing, bucketings, "bucketing", error);
+        int r = check_words(f, error);
 
-        if (r >= 0)
-                r = check_word(f->on_stale, on_stales, "on_stale", error);
         if (r >= 0)
                 r = check_length(f->seed, REEVE_FLAG_SEED_MAX, "seed", error);
         if (r >= 0)
                 r = check_length(f->description, REEVE_DESCRIPTION_MAX, "description", error);
         if (r >= 0)
-                r = check_allow(f->allow, error);
+                r = allow_check(f->allow, error);
+        if (r >= 0 && f->rules && *f->rules)
+                r = rules_check(f->rules, error);
+        if (r >= 0)
+                r = check_value(f->value_on, "value_on", error);
+        if (r >= 0)
+                r = check_value(f->value_off, "value_off", error);
         return r;
 }
 

@@ -2,7 +2,9 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "flag-set.h"
 #include "manager-change.h"
+#include "manager-flag.h"
 
 /* ---- from the database ---- */
 
@@ -16,11 +18,16 @@ static void flag_free(Object *o)
         free(f->seed);
         free(f->rules);
         free(f->on_stale);
+        free(f->value_on);
+        free(f->value_off);
         free(f->updated_by);
         free(f->etag);
+        strv_free(f->allow);
+        flag_done(&f->flag);
+        free(f->fault);
 }
 
-static int fill(FlagObject *f, const StoreFlag *row)
+static int copy_texts(FlagObject *f, const StoreFlag *row)
 {
         const struct {
                 char **to;
@@ -32,6 +39,8 @@ static int fill(FlagObject *f, const StoreFlag *row)
                 { &f->seed, row->seed ? row->seed : row->key },
                 { &f->rules, row->rules },
                 { &f->on_stale, row->on_stale },
+                { &f->value_on, row->value_on },
+                { &f->value_off, row->value_off },
                 { &f->updated_by, row->updated_by },
         };
 
@@ -40,10 +49,33 @@ static int fill(FlagObject *f, const StoreFlag *row)
                 if (!*texts[i].to)
                         return -ENOMEM;
         }
-        if (asprintf(&f->etag, "\"%lld\"", (long long) row->version) < 0) {
-                f->etag = NULL;
-                return -ENOMEM;
-        }
+        if (asprintf(&f->etag, "\"%lld\"", (long long) row->version) >= 0)
+                return 0;
+        f->etag = NULL;
+        return -ENOMEM;
+}
+
+static int read_flag(FlagObject *f, const StoreFlag *row)
+{
+        JsonError e = {};
+        int r = flag_from_store(row, &f->flag, &e);
+
+        if (r == -ENOMEM || r >= 0)
+                return r;
+        f->fault = strdup(e.text);
+        return f->fault ? 0 : -ENOMEM;
+}
+
+static int fill(FlagObject *f, const StoreFlag *row)
+{
+        int r = copy_texts(f, row);
+
+        if (r >= 0)
+                r = read_flag(f, row);
+        if (r >= 0)
+                r = flag_allow_parse(row->allow, strlen(row->allow), &f->allow, NULL);
+        if (r < 0 && r != -EBADMSG && r != -EINVAL)
+                return r;
         f->enabled = row->enabled;
         f->percent = (double) row->percent / 1000.0;
         f->updated_usec = row->updated_usec;
@@ -125,6 +157,42 @@ static int method_set_percent(sd_bus_message *m, void *userdata, sd_bus_error *e
         return r < 0 ? r : change_start(f->object.manager, m, &ask, error);
 }
 
+static int method_set_rules(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        FlagObject *f = userdata;
+        ChangeAsk ask = { .type = CHANGE_FLAG_RULES, .name = f->key };
+        int r = sd_bus_message_read(m, "ss", &ask.rules, &ask.reason);
+
+        if (r >= 0)
+                r = rules_check(ask.rules, error);
+        return r < 0 ? r : change_start(f->object.manager, m, &ask, error);
+}
+
+static int method_set_allow(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        FlagObject *f = userdata;
+        ChangeAsk ask = { .type = CHANGE_FLAG_ALLOW, .name = f->key };
+        _cleanup_(strv_freep) char **allow = NULL;
+        int r = sd_bus_message_read_strv(m, &allow);
+
+        if (r >= 0)
+                r = sd_bus_message_read(m, "s", &ask.reason);
+        if (r >= 0)
+                r = allow_check((const char *const *) allow, error);
+        if (r < 0)
+                return r;
+        ask.allow = TAKE_PTR(allow);
+        return change_start(f->object.manager, m, &ask, error);
+}
+
+static int method_archive(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        FlagObject *f = userdata;
+        const ChangeAsk ask = { .type = CHANGE_FLAG_ARCHIVE, .name = f->key };
+
+        return change_start(f->object.manager, m, &ask, error);
+}
+
 /* ---- written properties: see bus-property.h ---- */
 
 #define TWIN "busctl call org.reeve1 /org/reeve1 org.reeve1.Manager "
@@ -173,9 +241,32 @@ static int set_percent(sd_bus_message *m, const char *path, void *userdata, sd_b
         return change_start(manager, m, &ask, error);
 }
 
+static int set_rules(sd_bus_message *m, const char *path, void *userdata, sd_bus_error *error)
+{
+        Manager *manager = userdata;
+        const FlagObject *f = (FlagObject *) object_list_find(&manager->flags, path);
+        ChangeAsk ask = { .type = CHANGE_FLAG_RULES };
+        char twin[400];
+        int r;
+
+        if (!f)
+                return 0;
+        r = sd_bus_message_read(m, "s", &ask.rules);
+        if (r >= 0)
+                r = rules_check(ask.rules, error);
+        if (r < 0)
+                return r;
+        (void) snprintf(twin, sizeof(twin),
+                "busctl call org.reeve1 %s org.reeve1.Flag SetRules ss RULES REASON", path);
+        ask.name = f->key;
+        ask.twin = twin;
+        return change_start(manager, m, &ask, error);
+}
+
 const BusWritable flag_writables[] = {
         { FLAG_INTERFACE, "Enabled", "b", set_enabled },
         { FLAG_INTERFACE, "RolloutPercent", "d", set_percent },
+        { FLAG_INTERFACE, "Rules", "s", set_rules },
         {},
 };
 
@@ -193,7 +284,11 @@ static const sd_bus_vtable flag_vtable[] = {
         SD_BUS_PROPERTY("Description", "s", NULL, offsetof(FlagObject, description), EMITS),
         SD_BUS_PROPERTY("Bucketing", "s", NULL, offsetof(FlagObject, bucketing), EMITS),
         SD_BUS_PROPERTY("Seed", "s", NULL, offsetof(FlagObject, seed), EMITS),
-        SD_BUS_PROPERTY("Rules", "s", NULL, offsetof(FlagObject, rules), EMITS),
+        SD_BUS_WRITABLE_PROPERTY("Rules", "s", NULL, bus_property_set_refuse,
+                offsetof(FlagObject, rules), EMITS | ANYBODY),
+        SD_BUS_PROPERTY("Allow", "as", NULL, offsetof(FlagObject, allow), EMITS),
+        SD_BUS_PROPERTY("ValueOn", "s", NULL, offsetof(FlagObject, value_on), EMITS),
+        SD_BUS_PROPERTY("ValueOff", "s", NULL, offsetof(FlagObject, value_off), EMITS),
         SD_BUS_PROPERTY("OnStale", "s", NULL, offsetof(FlagObject, on_stale), EMITS),
         SD_BUS_PROPERTY("UpdatedBy", "s", NULL, offsetof(FlagObject, updated_by), EMITS),
         SD_BUS_PROPERTY("UpdatedAt", "t", NULL, offsetof(FlagObject, updated_usec), EMITS),
@@ -202,6 +297,14 @@ static const sd_bus_vtable flag_vtable[] = {
                 SD_BUS_NO_RESULT, method_set_enabled, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("SetRolloutPercent", SD_BUS_ARGS("d", percent, "s", reason),
                 SD_BUS_NO_RESULT, method_set_percent, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("SetRules", SD_BUS_ARGS("s", rules, "s", reason), SD_BUS_NO_RESULT,
+                method_set_rules, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("SetAllow", SD_BUS_ARGS("as", subjects, "s", reason),
+                SD_BUS_NO_RESULT, method_set_allow, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS(
+                "Archive", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_archive, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("Evaluate", SD_BUS_ARGS("s", subject, "a{sv}", context),
+                SD_BUS_RESULT("s", value, "s", variant, "s", reason), method_evaluate, ANYBODY),
         SD_BUS_VTABLE_END,
 };
 

@@ -53,14 +53,6 @@ typedef struct WorkerObject {
         uint64_t jobs_done;
 } WorkerObject;
 
-typedef struct FlagObject {
-        Object object;
-        char *key, *description, *bucketing, *seed, *rules, *on_stale, *updated_by, *etag;
-        int enabled;
-        double percent;
-        uint64_t updated_usec;
-} FlagObject;
-
 typedef struct Change Change;
 
 struct Manager {
@@ -77,7 +69,8 @@ struct Manager {
         ManagerView view;
         uint64_t start_usec; /* CLOCK_REALTIME, as the property */
         ObjectList queues, workers, flags;
-        bool flags_known; /* they have been read once */
+        usec_t flags_read_usec,
+                flags_asked_usec; /* CLOCK_MONOTONIC: when what is here was asked for */
 
         Change *changes;
         unsigned n_changes;

@@ -118,7 +118,7 @@ static void on_flags(int error, const StoreFlag *rows, unsigned n_rows, void *us
         if (error == 0)
                 error = flags_read(m, rows, n_rows, &items, &n);
         if (error == 0) {
-                m->flags_known = true;
+                m->flags_read_usec = m->flags_asked_usec;
                 (void) object_list_replace(&m->flags, m->bus, items, n);
         } else if (error == -EIO || error == -EPROTO || error == -ENOMEM)
                 (void) log_warning_errno(error, "Failed to read the flags: %s",
@@ -141,6 +141,7 @@ void manager_refresh_flags(Manager *m)
                 m->flags_again = true;
                 return;
         }
+        m->flags_asked_usec = now_usec(CLOCK_MONOTONIC);
         m->reading_flags = store_list_flags(m->store, NULL, on_flags, m, NULL) >= 0;
 }
 

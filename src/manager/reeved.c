@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -91,6 +92,9 @@ int main(int argc, char *argv[])
         int r;
 
         log_setup("reeved");
+        /* Fixed, or one huge message would raise it, and the heap would keep as much from then on.
+         */
+        (void) mallopt(M_MMAP_THRESHOLD, 128 * 1024);
         r = parse_argv(argc, argv);
         if (r <= 0)
                 return r < 0 ? 2 : EXIT_SUCCESS;

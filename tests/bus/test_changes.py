@@ -1,12 +1,15 @@
 """What changes something: who may, what is answered when, what is recorded."""
+import json
 import os
 import pwd
 import time
 
 import pytest
-from conftest import FLAG, INTERACTIVE, MANAGER, NAME, PROPERTIES, QUEUE, ROOT, Polkit, Variant, flag_path, spin
+from conftest import FLAG, INTERACTIVE, MANAGER, NAME, PROPERTIES, QUEUE, ROOT, Polkit, Variant, api, flag_path, pg, spin
 
 ME = f"uid:{os.getuid()} ({pwd.getpwuid(os.getuid()).pw_name})"
+
+RULES = '[{"property": "size", "op": ">", "value": 10485760}]'
 
 
 @pytest.fixture
@@ -28,13 +31,15 @@ def test_create_a_flag(manager, client, polkit):
     client.listen()
     options = {"enabled": Variant("b", True), "percent": Variant("d", 12.345), "bucketing": Variant("s", "modulo"),
                "seed": Variant("s", "s1"), "description": Variant("s", "words"), "on_stale": Variant("s", "keep"),
-               "allow": Variant("as", ["a", 'b"\\']), "reason": Variant("s", "trial")}
+               "allow": Variant("as", ["a", 'b"\\']), "reason": Variant("s", "trial"), "rules": Variant("s", RULES),
+               "value_on": Variant("s", '{"a": 1}'), "value_off": Variant("s", "null")}
     path = client.manager("CreateFlag", "(sa{sv})", "async-processing", options)
     said = client.get_all(path, FLAG)
     assert abs(said.pop("UpdatedAt") - time.time() * 1e6) < 60e6
     assert said.pop("UpdatedBy").startswith(ME)
+    assert json.loads(said.pop("Rules")) == json.loads(RULES)
     assert said == {"Key": "async-processing", "Enabled": True, "RolloutPercent": 12.345, "Bucketing": "modulo", "Seed": "s1",
-                    "Description": "words", "OnStale": "keep", "Rules": "[]", "Etag": '"1"'}
+                    "Description": "words", "OnStale": "keep", "Etag": '"1"', "Allow": ["a", 'b"\\'], "ValueOn": '{"a": 1}', "ValueOff": "null"}
     (event, actor, reason, detail), = manager.history("flag/async-processing")
     assert (event, reason, detail["percent"], detail["allow"]) == ("create", "trial", 12.345, ["a", 'b"\\'])
     assert actor.startswith(ME)
@@ -53,7 +58,10 @@ def test_create_a_flag(manager, client, polkit):
     ("a", {"bucketing": Variant("s", "random")}, '"random"'), ("a", {"on_stale": Variant("s", "maybe")}, '"maybe"'),
     ("a", {"seed": Variant("s", "x" * 65)}, "64 bytes"), ("a", {"description": Variant("s", "x" * 501)}, "500 bytes"),
     ("a", {"allow": Variant("as", [""])}, "1 to 256"), ("a", {"allow": Variant("as", ["x"] * 1001)}, "1000 subjects"),
-    ("a", {"reason": Variant("s", "x" * 501)}, "500 bytes"),
+    ("a", {"reason": Variant("s", "x" * 501)}, "500 bytes"), ("a", {"rules": Variant("s", "[")}, "Rules, line 1"),
+    ("a", {"rules": Variant("s", '[{"property": "a", "op": "~", "value": 1}]')}, "Rules, line 1"),
+    ("a", {"rules": Variant("s", " " * 65537)}, "65536 bytes"), ("a", {"value_on": Variant("s", "yes")}, "no JSON"),
+    ("a", {"value_off": Variant("s", '"\\u0000"')}, "no JSON"), ("a", {"value_on": Variant("s", f'"{"x" * 4096}"')}, "4096 bytes"),
 ])
 def test_bad_flags_are_refused(manager, client, polkit, key, options, says):
     error = client.fails(ROOT, MANAGER, "CreateFlag", Variant("(sa{sv})", (key, options)))
@@ -90,6 +98,104 @@ def test_set_percent_by_each_way(manager, client, flag, polkit):
         spin(lambda: refused.done)
         assert refused.error.name.endswith("InvalidArgs")
     assert client.get(flag, FLAG, "RolloutPercent") == 100
+
+
+def test_rules_allow_and_archive(manager, client, flag, database):
+    client.listen()
+    client.call(flag, FLAG, "SetRules", Variant("(ss)", (RULES, "large ones")))
+    assert json.loads(client.get(flag, FLAG, "Rules")) == json.loads(RULES)
+    client.set(flag, FLAG, "Rules", "s", "[]")
+    assert client.get(flag, FLAG, "Rules") == "[]"
+    assert client.fails(flag, FLAG, "SetRules", Variant("(ss)", ("{}", ""))).name.endswith("InvalidArgs")
+    client.call(flag, FLAG, "SetAllow", Variant("(ass)", (["alice", "bob"], "friends")))
+    assert client.get(flag, FLAG, "Allow") == ["alice", "bob"]
+    spin(lambda: client.changes(flag).get("Allow") == ["alice", "bob"], what="PropertiesChanged")
+    assert client.fails(flag, FLAG, "SetAllow", Variant("(ass)", (["x" * 257], ""))).name.endswith("InvalidArgs")
+    client.call(flag, FLAG, "Archive")
+    assert client.manager("ListFlags") == []
+    assert [e for e, _, _, _ in manager.history("flag/async-processing")] == ["create", "set-rules", "set-rules", "set-allow", "archive"]
+    assert client.fails(ROOT, MANAGER, "CreateFlag", Variant("(sa{sv})", ("async-processing", {}))).name == "org.reeve1.Error.FlagExists"
+    assert client.fails(ROOT, MANAGER, "SetFlagEnabled", Variant("(sbs)", ("async-processing", True, ""))).name == "org.reeve1.Error.NoSuchFlag"
+
+
+def test_evaluate(manager, client, polkit):
+    options = {"enabled": Variant("b", True), "percent": Variant("d", 10), "allow": Variant("as", ["alice"]),
+               "rules": Variant("s", '[{"property": "size", "op": ">", "value": 10485760}, {"property": "targetingKey", "op": "==", "value": "rule"},'
+                                     '{"property": "country", "op": "in", "value": ["fr", "de"]}, {"property": "new", "op": "==", "value": true}]')}
+    path = client.manager("CreateFlag", "(sa{sv})", "async-processing", options)
+    asked = len(polkit.asked)
+
+    def says(subject, **context):
+        return client.call(path, FLAG, "Evaluate", Variant("(sa{sv})", (subject, context)))
+
+    # flagd's own known answers (10 of 100 by murmur3).
+    assert [n for n in range(100) if says(f"user-{n}")[1] == "on"] == [19, 23, 24, 33, 76, 80, 88, 91]
+    assert says("user-19") == ("true", "on", "SPLIT") and says("user-20") == ("false", "off", "SPLIT")
+    assert says("alice") == ("true", "on", "TARGETING_MATCH") and says("rule")[2] == "TARGETING_MATCH"
+    for kind, big, small in (("y", None, 1), ("i", 20 << 20, 1), ("u", 20 << 20, 1), ("x", 20 << 20, -1), ("t", 1 << 63, 1), ("d", 2e7, 1.5),
+                             ("n", None, 1), ("q", None, 1)):
+        assert says("", size=Variant(kind, small))[1] == "off"
+        assert big is None or says("", size=Variant(kind, big))[1] == "on"
+    assert says("x", country=Variant("s", "fr"))[1] == "on" and says("x", country=Variant("s", "it"))[1] == "off"
+    assert says("x", new=Variant("b", True))[1] == "on"
+    for bad in ({"a": Variant("as", [])}, {"a": Variant("v", Variant("i", 1))}, {f"p{i}": Variant("i", 1) for i in range(65)}):
+        assert client.fails(path, FLAG, "Evaluate", Variant("(sa{sv})", ("x", bad))).name.endswith("InvalidArgs")
+    assert client.fails(path, FLAG, "Evaluate", Variant("(sa{sv})", ("x" * 257, {}))).name.endswith("InvalidArgs")
+    client.manager("SetFlagEnabled", "(sbs)", "async-processing", False, "")
+    assert says("alice") == ("false", "off", "DISABLED")
+    assert len(polkit.asked) == asked + 1, "nobody is asked to look"
+
+
+def test_evaluate_a_flag_of_a_newer_program(manager, client, flag, database):
+    database.sql("update reeve.flag set enabled = true, percent = 100000, rules = '[{\"property\": \"a\", \"op\": \"near\", \"value\": 1}]',"
+                 " version = 9; notify reeve_flag")
+    spin(lambda: client.get(flag, FLAG, "Etag") == '"9"', what="the change")
+    assert client.call(flag, FLAG, "Evaluate", Variant("(sa{sv})", ("x", {}))) == ("false", "off", "ERROR")
+
+
+def test_evaluate_without_a_database(start, client, polkit, database, server):
+    m = start(conf="[Flags]\nStaleSec=3s\n")
+    m.wait_up(client)
+    paths = {s: client.manager("CreateFlag", "(sa{sv})", s, {"enabled": Variant("b", True), "percent": Variant("d", 100),
+                                                             "on_stale": Variant("s", s)}) for s in ("keep", "off")}
+
+    def says(key):
+        return client.call(paths[key], FLAG, "Evaluate", Variant("(sa{sv})", ("x", {})))[1]
+    server.stop()
+    try:
+        m.wait_up(client, "degraded")
+        assert (says("keep"), says("off")) == ("on", "on")
+        spin(lambda: says("off") == "off", 10, "StaleSec= is over")
+        assert says("keep") == "on"
+    finally:
+        server.start()
+    m.wait_up(client)
+    spin(lambda: says("off") == "on", what="it is fresh again")
+
+
+def test_a_change_reaches_the_api(manager, client, flag, database):
+    """Stored, recorded in history, and in the API's cache: within 100 ms of the answer, mostly of the call."""
+    web = api.Api(database)
+    try:
+        web.wait_up()
+        c = web.connect()
+        reached = []
+        for i in range(10):
+            on = i % 2 == 0
+            begin = time.monotonic()
+            client.manager("SetFlagPercent", "(sds)", "async-processing", 100 if on else 0, "")
+            if i == 0:
+                client.manager("SetFlagEnabled", "(sbs)", "async-processing", True, "")
+            assert database.value("select percent from reeve.flag") == (100000 if on else 0)
+
+            def value():
+                return c.call("POST", "/ofrep/v1/evaluate/flags/async-processing", {"context": {"targetingKey": "user-1"}}).json["value"]
+            pg.wait_for(lambda: value() is on, 5, "the API", step=0.002)
+            reached.append(time.monotonic() - begin)
+        assert len(manager.history("flag/async-processing")) == 12
+        assert sorted(reached)[5] < 0.1 and max(reached) < 0.5, reached
+    finally:
+        web.close()
 
 
 def test_lines_of_the_design(manager, flag, client):

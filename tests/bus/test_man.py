@@ -20,7 +20,7 @@ def written(interface):
         m = re.fullmatch(r"\*(\w+)\*\((.*)\)(?: -> (.*))?", line)
         if m:
             args = [tuple(a.replace("_", "").split()) for a in m[2].split(", ") if a]
-            result = [tuple(m[3].replace("_", "").split())] if m[3] else []
+            result = [tuple(a.replace("_", "").split()) for a in m[3].split(", ")] if m[3] else []
             methods[m[1]] = (args, result)
         else:
             found = re.findall(r"\*(\w+)\* \((\w+)(, writable)?\)", line)
@@ -73,6 +73,7 @@ def test_options_of_create_flag(manager, client):
     text = PAGE.split("*CreateFlag*")[1].split("*SetFlagEnabled*")[0]
     options = re.findall(r"\*(\w+)\* (\w+)", text)
     values = {"b": True, "d": 1.0, "as": ["x"], "s": ""}
+    assert len(options) == 11
     client.call(ROOT, MANAGER, "CreateFlag", Variant("(sa{sv})", ("a", {n: Variant(t, values[t]) for n, t in options})))
     source = (pg.ROOT / "src/manager/manager-flag-new.c").read_text()
     assert {n for n, _ in options} == set(re.findall(r'\{ "(\w+)", "\w+", read_', source))
