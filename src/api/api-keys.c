@@ -4,7 +4,6 @@
 
 #include "api-auth.h"
 #include "api-private.h"
-#include "api-time.h"
 #include "parse-util.h"
 #include "sha256.h"
 #include "store-key.h"

@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "api-private.h"
-#include "api-time.h"
 #include "job.h"
 #include "parse-util.h"
 

@@ -2,7 +2,6 @@
 #include <stdio.h>
 
 #include "api-create.h"
-#include "api-time.h"
 #include "parse-util.h"
 
 /* A job's object, as a client writes it, becomes the members that reeve.enqueue_batch() takes. */

@@ -33,3 +33,8 @@ const char *format_timespan(char buf[static TIMESPAN_MAX], usec_t usec);
 /* Writes a CLOCK_REALTIME instant as RFC 3339 UTC with milliseconds ("2026-11-21T10:20:30.125Z").
  * Returns buf. */
 const char *format_rfc3339(char buf[static RFC3339_MAX], usec_t realtime_usec);
+
+/* Reads an instant as RFC 3339 writes it ("2026-11-21T10:20:30.125Z", "...+01:00"), years 1970 to
+ * 9999. Parts of a microsecond are dropped, a leap second counts as the next one's begin. Returns
+ * 0 or -EINVAL. */
+int parse_rfc3339(const char *s, usec_t *ret_realtime_usec);

@@ -247,7 +247,7 @@ static void judge_workers(Faults *f, const JsonValue *workers, bool local)
                 char span[TIMESPAN_MAX], at[TEXT_TIME_MAX];
 
                 /* Another host's clock proves nothing. */
-                if (!local || text_parse_instant(member_text(v, "heartbeat_at"), &beat) < 0 ||
+                if (!local || parse_rfc3339(member_text(v, "heartbeat_at"), &beat) < 0 ||
                         now < beat || now - beat < BEAT_MAX_USEC)
                         continue;
                 add_fault(f, "look at that host: systemctl status 'reeve-worker@*'",

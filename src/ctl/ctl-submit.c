@@ -102,7 +102,7 @@ static int put_time(const Ctl *c, JsonWriter *w)
                 return EXIT_STATUS_OK;
         if (c->values[OPTION_DELAY])
                 return ctl_error(EXIT_STATUS_USAGE, "--run-at and --delay exclude each other.");
-        if (text_parse_instant(value, &usec) < 0)
+        if (parse_rfc3339(value, &usec) < 0)
                 return ctl_error(EXIT_STATUS_USAGE,
                         "--run-at=%s is not a time such as 2026-11-22T10:00:00Z or "
                         "2026-11-22T11:00:00+01:00.",

@@ -43,83 +43,6 @@ size_t text_width(const char *s)
         return width;
 }
 
-static bool read_digits(const char **s, unsigned n, int min, int max, int *ret)
-{
-        int value = 0;
-
-        for (; n > 0; n--, (*s)++) {
-                if (**s < '0' || **s > '9')
-                        return false;
-                value = value * 10 + (**s - '0');
-        }
-        *ret = value;
-        return value >= min && value <= max;
-}
-
-static bool skip(const char **s, const char *any)
-{
-        if (!**s || !strchr(any, **s))
-                return false;
-        (*s)++;
-        return true;
-}
-
-/* The digits after the point, to the microsecond; further ones are dropped. */
-static bool read_fraction(const char **s, usec_t *ret)
-{
-        usec_t unit = USEC_PER_SEC / 10;
-
-        if (**s < '0' || **s > '9')
-                return false;
-        for (; **s >= '0' && **s <= '9'; (*s)++, unit /= 10)
-                *ret += unit * (usec_t) (**s - '0');
-        return true;
-}
-
-static bool read_offset(const char **s, int *ret_sec)
-{
-        bool minus = **s == '-';
-        int hours, minutes;
-
-        if (skip(s, "Zz"))
-                return true;
-        if (!skip(s, "+-") || !read_digits(s, 2, 0, 23, &hours) || !skip(s, ":") ||
-                !read_digits(s, 2, 0, 59, &minutes))
-                return false;
-        *ret_sec = (hours * 3600 + minutes * 60) * (minus ? -1 : 1);
-        return true;
-}
-
-int text_parse_instant(const char *s, usec_t *ret_realtime_usec)
-{
-        struct tm tm = {};
-        usec_t fraction = 0;
-        int offset = 0, day;
-        time_t sec;
-
-        if (!read_digits(&s, 4, 1970, 9999, &tm.tm_year) || !skip(&s, "-") ||
-                !read_digits(&s, 2, 1, 12, &tm.tm_mon) || !skip(&s, "-") ||
-                !read_digits(&s, 2, 1, 31, &tm.tm_mday) || !skip(&s, "Tt ") ||
-                !read_digits(&s, 2, 0, 23, &tm.tm_hour) || !skip(&s, ":") ||
-                !read_digits(&s, 2, 0, 59, &tm.tm_min) || !skip(&s, ":") ||
-                !read_digits(&s, 2, 0, 60, &tm.tm_sec))
-                return -EINVAL;
-        if (skip(&s, ".") && !read_fraction(&s, &fraction))
-                return -EINVAL;
-        if (!read_offset(&s, &offset) || *s)
-                return -EINVAL;
-        tm.tm_year -= 1900;
-        tm.tm_mon--;
-        tm.tm_sec = tm.tm_sec > 59 ? 59 : tm.tm_sec; /* a leap second */
-        day = tm.tm_mday;
-        sec = timegm(&tm) - offset;
-        /* timegm() takes the 30th of February for the 2nd of March. */
-        if (sec < 0 || tm.tm_mday != day)
-                return -EINVAL;
-        *ret_realtime_usec = (usec_t) sec * USEC_PER_SEC + fraction;
-        return 0;
-}
-
 const char *text_local_time(char buf[static TEXT_TIME_MAX], const char *rfc3339)
 {
         _cleanup_(strbuf_done) StrBuf b = {};
@@ -127,7 +50,7 @@ const char *text_local_time(char buf[static TEXT_TIME_MAX], const char *rfc3339)
         struct tm tm;
         time_t sec;
 
-        if (text_parse_instant(rfc3339, &usec) >= 0) {
+        if (parse_rfc3339(rfc3339, &usec) >= 0) {
                 sec = (time_t) (usec / USEC_PER_SEC);
                 if (localtime_r(&sec, &tm) && strftime(buf, TEXT_TIME_MAX, "%F %T", &tm) > 0)
                         return buf;

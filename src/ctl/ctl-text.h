@@ -18,9 +18,6 @@ void text_clean(StrBuf *b, const char *s);
 /* How many columns a text takes on a terminal, by the locale's LC_CTYPE. */
 size_t text_width(const char *s);
 
-/* Reads an instant of RFC 3339 ("2026-11-22T10:20:30.123456+00:00", 'Z' too). Returns 0 or -EINVAL;
- * years from 1970 to 9999. */
-int text_parse_instant(const char *s, usec_t *ret_realtime_usec);
 /* The instant in local time, to the second; what cannot be read is given as it is, cleaned. */
 const char *text_local_time(char buf[static TEXT_TIME_MAX], const char *rfc3339);
 

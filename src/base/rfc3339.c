@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "api-time.h"
+#include "time-util.h"
 
 #include <ctype.h>
 #include <errno.h>
