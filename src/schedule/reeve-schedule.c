@@ -19,6 +19,7 @@
 static const char *arg_root;
 static const char *arg_kind;
 static bool arg_show;
+static usec_t arg_at;
 
 typedef struct Schedule {
         sd_event *event;
@@ -38,6 +39,7 @@ static int help(void)
              "  -h --help       this text\n"
              "     --version    the version\n"
              "     --show       print the instant, and make no job\n"
+             "     --at=TIME    the last instant before that time, such as 2026-11-21T10:20:30Z\n"
              "     --root=DIR   read the configuration below this directory\n\n"
              "Exit status: 0 made, or made by another one; 1 failure; 2 wrong usage.");
         return 0;
@@ -46,11 +48,12 @@ static int help(void)
 /* Returns 1 to go on, 0 to exit successfully, -EINVAL after an error was printed. */
 static int parse_argv(int argc, char *argv[])
 {
-        enum { ARG_VERSION = 256, ARG_SHOW, ARG_ROOT };
+        enum { ARG_VERSION = 256, ARG_SHOW, ARG_AT, ARG_ROOT };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, ARG_VERSION },
                 { "show", no_argument, NULL, ARG_SHOW },
+                { "at", required_argument, NULL, ARG_AT },
                 { "root", required_argument, NULL, ARG_ROOT },
                 {},
         };
@@ -65,6 +68,13 @@ static int parse_argv(int argc, char *argv[])
                         return 0;
                 case ARG_SHOW:
                         arg_show = true;
+                        break;
+                case ARG_AT:
+                        if (parse_rfc3339(optarg, &arg_at) < 0) {
+                                log_error("--at=%s: expected a time such as 2026-11-21T10:20:30Z.",
+                                        optarg);
+                                return -EINVAL;
+                        }
                         break;
                 case ARG_ROOT:
                         arg_root = optarg;
@@ -87,20 +97,6 @@ static void on_report(
                 log_warning("%s:%u: %s", file, line, text);
 }
 
-/* When the timer fired (systemd.exec(5)); by hand: now. */
-static usec_t fired_at(void)
-{
-        const char *text = getenv("TRIGGER_TIMER_REALTIME_USEC");
-        char *end = NULL;
-        unsigned long long usec;
-
-        if (!text || !*text)
-                return now_usec(CLOCK_REALTIME);
-        errno = 0;
-        usec = strtoull(text, &end, 10);
-        return errno || *end ? now_usec(CLOCK_REALTIME) : usec;
-}
-
 static int find_instant(char ret[static INSTANT_MAX])
 {
         _cleanup_(kind_set_freep) KindSet *kinds = NULL;
@@ -119,7 +115,7 @@ static int find_instant(char ret[static INSTANT_MAX])
                 log_error("Kind %s has no OnCalendar=.", arg_kind);
                 return -ENOENT;
         }
-        r = instant_before(k->on_calendar, fired_at(), ret);
+        r = instant_before(k->on_calendar, arg_at, ret);
         if (r == -ENOENT)
                 log_error("OnCalendar=%s of kind %s had no instant within ten years.",
                         k->on_calendar, arg_kind);
@@ -200,6 +196,8 @@ int main(int argc, char *argv[])
         int r;
 
         log_setup("reeve-schedule");
+        /* Not TRIGGER_TIMER_REALTIME_USEC: systemd 252 tells the time before last there. */
+        arg_at = now_usec(CLOCK_REALTIME);
         r = parse_argv(argc, argv);
         if (r <= 0)
                 return r < 0 ? 2 : EXIT_SUCCESS;

@@ -1,5 +1,4 @@
 """reeve-schedule: the last instant of a calendar event, and one job for it from all hosts."""
-import datetime
 import subprocess
 
 import pytest
@@ -18,9 +17,9 @@ def schedule(database, tmp_path):
         file, text = tmp_path / "etc/reeve/kinds/echo.kind", f"[Kind]\n{calendar}\n[Exec]\nStart=/bin/true\n"
         if not file.exists() or file.read_text() != text:
             file.write_text(text)
-        env = {"TRIGGER_TIMER_REALTIME_USEC": str(int(instant(at).timestamp() * 1e6))} if at else {}
+        args = (*args, "--at=" + at.replace(" ", "T") + "Z") if at else args
         return subprocess.Popen([PROGRAM, f"--root={tmp_path}", *args, kind], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                text=True, env={"PATH": "/usr/bin:/bin", "TZ": "America/New_York"} | env)
+                                text=True, env={"PATH": "/usr/bin:/bin", "TZ": "America/New_York"})
 
     def run(calendar, *args, rc=0, **kw):
         p = start(calendar, *args, **kw)
@@ -29,10 +28,6 @@ def schedule(database, tmp_path):
         return out.strip() or err
     run.start = start
     return run
-
-
-def instant(text):
-    return datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.timezone.utc)
 
 
 @pytest.mark.parametrize("calendar, at, last", [
@@ -99,6 +94,7 @@ def test_what_cannot_be_done_is_said(schedule, tmp_path):
     assert "no kind other" in schedule("OnCalendar=daily", kind="other", rc=1)
     assert "has no OnCalendar=" in schedule("Description=x", rc=1)
     schedule("OnCalendar=daily", "--rubbish", rc=2)
+    assert "--at=noon" in schedule("OnCalendar=daily", "--at=noon", rc=2)
     assert "reeve-schedule(8)" in schedule("OnCalendar=daily", "--help")
 
 
