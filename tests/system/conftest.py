@@ -72,7 +72,7 @@ class Machine:
         return self.tool("journal", self.name, "-o", "cat", *args).stdout
 
     def property(self, unit, name):
-        return self.out("systemctl", "show", "-P", name, unit)
+        return self.out("systemctl", "show", "-P", name, "--", unit)
 
     def main_pid(self, unit):
         return int(self.property(unit, "MainPID"))
