@@ -276,15 +276,19 @@ static void on_reaped(int error, unsigned n_ended, void *userdata)
  * --------------------------------------------------------------------------------------------------------
  */
 
-static int add_timer(
-        Worker *w, sd_event_source **ret, sd_event_time_handler_t handler, const char *name)
+/* A worker that has just come claims first: its first claim would wait behind the statements of a
+ * round of upkeep, which take longer than all before them. */
+#define UPKEEP_AFTER_USEC (100 * USEC_PER_MSEC)
+
+static int add_timer(Worker *w, sd_event_source **ret, usec_t in_usec,
+        sd_event_time_handler_t handler, const char *name)
 {
         int r;
 
         if (*ret)
-                return arm(*ret, 0);
+                return arm(*ret, in_usec);
         r = sd_event_add_time_relative(
-                w->event, ret, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, handler, w);
+                w->event, ret, CLOCK_MONOTONIC, in_usec, USEC_PER_MSEC, handler, w);
         if (r < 0)
                 return r;
         return sd_event_source_set_description(*ret, name);
@@ -298,11 +302,11 @@ int worker_start_upkeep(Worker *w)
         w->reaper.actor = w->name;
         w->reaper.on_done = on_reaped;
         w->reaper.userdata = w;
-        r = add_timer(w, &w->beat_timer, on_beat, "heartbeat");
+        r = add_timer(w, &w->beat_timer, 0, on_beat, "heartbeat");
         if (r >= 0)
-                r = add_timer(w, &w->due_timer, on_due, "due");
+                r = add_timer(w, &w->due_timer, UPKEEP_AFTER_USEC, on_due, "due");
         if (r >= 0)
-                r = add_timer(w, &w->reap_timer, on_reap, "reap");
+                r = add_timer(w, &w->reap_timer, UPKEEP_AFTER_USEC, on_reap, "reap");
         return r;
 }
 
