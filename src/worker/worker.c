@@ -288,9 +288,8 @@ static void on_store_hint(void *userdata)
 {
         Worker *w = userdata;
 
+        worker_look_at_orders(w); /* first: a queue may have been paused */
         worker_hint(w);
-        if (w->n_runs > 0)
-                worker_look_at_orders(w);
 }
 
 void worker_disowned(Worker *w)

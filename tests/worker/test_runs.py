@@ -258,6 +258,25 @@ def test_priority_and_paused_queue(world):
     assert world.wait(paused)["state"] == "succeeded"
 
 
+def test_an_idle_worker_hears_at_once_that_a_queue_is_paused(world):
+    """Not only with its next heartbeat."""
+    world.sh("echo", "cat")
+    world.start()
+    assert world.wait(world.enqueue("echo", 1, queue="other"))["state"] == "succeeded"
+    with world.db.connect(autocommit=True).cursor() as cur:
+        for paused in ("true", "false", "true"):
+            cur.execute("insert into reeve.queue as q (name, paused, changed_by) values ('other', %s, 'test') on conflict (name)"
+                        " do update set paused = excluded.paused", (paused,))
+            cur.execute("notify reeve")
+            time.sleep(0.3)
+            job = world.enqueue("echo", 1, queue="other")
+            if paused == "true":
+                time.sleep(0.7)
+                assert world.job(job)["state"] == "ready"
+            else:
+                assert world.wait(job, timeout=3)["state"] == "succeeded"
+
+
 def test_a_kind_without_a_socket_says_so(world):
     world.kinds.joinpath("lost.kind").write_text("[Kind]\nMaxAttempts=1\n[Exec]\nStart=/bin/true\n")
     world.start()
