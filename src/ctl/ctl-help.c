@@ -2,13 +2,13 @@
 #include "ctl.h"
 #include "job.h"
 
-static void print_options(FILE *f, uint32_t mask)
+static void print_options(FILE *f, uint64_t mask)
 {
         for (CtlOptionId id = 0; id < _OPTION_MAX; id++) {
                 const CtlOption *o = ctl_option(id);
                 char left[64];
 
-                if (!(mask & UINT32_C(1) << id))
+                if (!(mask & UINT64_C(1) << id))
                         continue;
                 (void) snprintf(left, sizeof(left), "%c%c --%s%s%s", o->letter ? '-' : ' ',
                         o->letter ? o->letter : ' ', o->name, o->value ? "=" : "",
@@ -77,12 +77,12 @@ static void offer(const char *word, const char *prefix, const char *candidate)
                 printf("%s%s\n", prefix, candidate);
 }
 
-static void offer_options(const char *word, uint32_t mask)
+static void offer_options(const char *word, uint64_t mask)
 {
         for (CtlOptionId id = 0; id < _OPTION_MAX; id++) {
                 char text[64];
 
-                if (!(mask & UINT32_C(1) << id))
+                if (!(mask & UINT64_C(1) << id))
                         continue;
                 (void) snprintf(text, sizeof(text), "--%s%s", ctl_option(id)->name,
                         ctl_option(id)->value ? "=" : "");
@@ -106,11 +106,24 @@ static void offer_names(
         names = json_value_member(a.root, list);
         for (const JsonValue *v = names ? json_value_first(names, NULL) : NULL; v;
                 v = json_value_next(names, v, NULL))
-                offer(word, prefix, member_text(v, streq(list, "jobs") ? "id" : "name"));
+                offer(word, prefix,
+                        member_text(v,
+                                streq(list, "jobs")            ? "id"
+                                        : streq(list, "flags") ? "key"
+                                                               : "name"));
+}
+
+static void offer_words(const char *word, const char *prefix, const char *const *words)
+{
+        for (; *words; words++)
+                offer(word, prefix, *words);
 }
 
 static void offer_values(Ctl *c, const char *word)
 {
+        static const char *const ways[] = { "murmur3", "modulo", NULL };
+        static const char *const states[] = { "off", "on", "keep", NULL };
+
         if (strncmp(word, "--state=", 8) == 0)
                 for (JobState s = JOB_NONE + 1; s < _JOB_STATE_MAX; s++)
                         offer(word, "--state=", job_state_to_string(s));
@@ -118,6 +131,30 @@ static void offer_values(Ctl *c, const char *word)
                 offer_names(c, word, "--queue=", "/api/queues", "queues");
         else if (strncmp(word, "--kind=", 7) == 0)
                 offer_names(c, word, "--kind=", "/api/kinds", "kinds");
+        else if (strncmp(word, "--bucketing=", 12) == 0)
+                offer_words(word, "--bucketing=", ways);
+        else if (strncmp(word, "--on-stale=", 11) == 0)
+                offer_words(word, "--on-stale=", states);
+}
+
+/* Of verbs that have commands: the command, then the name that it takes. */
+static bool offer_commands(
+        Ctl *c, const CtlVerb *verb, const char *command, int n_before, const char *word)
+{
+        static const char *const queue[] = { "pause", "resume", NULL };
+        static const char *const flag[] = { "list", "show", "create", "enable", "disable",
+                "percent", "history", "eval", NULL };
+        bool is_flag = streq(verb->name, "flag");
+
+        if (!is_flag && !streq(verb->name, "queues"))
+                return false;
+        if (n_before == 0)
+                offer_words(word, "", is_flag ? flag : queue);
+        else if (n_before == 1 && !is_flag)
+                offer_names(c, word, "", "/api/queues", "queues");
+        else if (n_before == 1 && !streq(command, "create") && !streq(command, "list"))
+                offer_names(c, word, "", "/api/flags", "flags");
+        return true;
 }
 
 static void offer_arguments(Ctl *c, const CtlVerb *verb, int n_before, const char *word)
@@ -146,7 +183,7 @@ static void offer_arguments(Ctl *c, const CtlVerb *verb, int n_before, const cha
 int verb_complete(Ctl *c)
 {
         const CtlVerb *verb = NULL;
-        const char *word;
+        const char *word, *command = "";
         int first = c->n_args > 0 && streq(c->args[0], "--"), n_before = 0;
 
         if (c->n_args <= first)
@@ -159,9 +196,9 @@ int verb_complete(Ctl *c)
                         c->client.socket_path = before + 9;
                 else if (before[0] == '-')
                         continue;
-                else if (verb)
-                        n_before++;
-                else
+                else if (verb && n_before++ == 0)
+                        command = before;
+                else if (!verb)
                         verb = ctl_verb_find(before);
         }
         if (word[0] == '-' && strchr(word, '='))
@@ -170,9 +207,9 @@ int verb_complete(Ctl *c)
                 offer_options(word,
                         verb && verb->passes ? 0
                                              : ctl_global_options() | (verb ? verb->options : 0));
-        else if (verb)
+        else if (verb && !offer_commands(c, verb, command, n_before, word))
                 offer_arguments(c, verb, n_before, word);
-        else
+        else if (!verb)
                 for (const CtlVerb *v = ctl_verbs(); v->name; v++)
                         if (!v->hidden)
                                 offer(word, "", v->name);

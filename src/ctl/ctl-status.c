@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 
+#include "ctl-bus.h"
 #include "ctl-status.h"
 
 #define BEAT_MAX_USEC (45 * USEC_PER_SEC) /* a lease is 30 s; a worker beats every few */
@@ -107,6 +108,16 @@ static int print_list(Ctl *c, const char *target, const char *name, ListPrinter 
 
 int verb_queues(Ctl *c)
 {
+        static const CtlCommand commands[] = {
+                { "pause", 1, UINT64_C(1) << OPTION_REASON, pause_queue },
+                { "resume", 1, 0, resume_queue },
+                {},
+        };
+
+        if (c->n_args > 0)
+                return ctl_run_command(c, commands);
+        if (c->values[OPTION_REASON])
+                return ctl_error(EXIT_STATUS_USAGE, "--reason goes with \"queues pause\" only.");
         return print_list(c, "/api/queues", "queues", print_queues);
 }
 
@@ -208,8 +219,7 @@ static void add_paused(Faults *f, const char *queue, const char *reason)
 {
         char remedy[256];
 
-        (void) snprintf(remedy, sizeof(remedy),
-                "busctl call org.reeve1 /org/reeve1 org.reeve1.Manager ResumeQueue s %s", queue);
+        (void) snprintf(remedy, sizeof(remedy), "reevectl queues resume %s", queue);
         add_fault(f, remedy, "Queue %s is paused%s%s.", queue, *reason ? ": " : "", reason);
 }
 

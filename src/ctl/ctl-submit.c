@@ -207,8 +207,8 @@ static int make_form(Ctl *c, Form *f, const StrBuf *job)
                 f->boundary);
         strbuf_append(&f->heads[0], strbuf_str(job), job->len);
         strbuf_puts(&f->heads[0], "\r\n");
-        for (unsigned i = 0; i < c->n_files && r == EXIT_STATUS_OK; i++)
-                r = add_file(f, c->files[i]);
+        for (unsigned i = 0; i < c->n_again && r == EXIT_STATUS_OK; i++)
+                r = add_file(f, c->again[i]);
         if (r != EXIT_STATUS_OK)
                 return r;
         strbuf_printf(&f->heads[f->n_files], "--%s--\r\n", f->boundary);
@@ -239,7 +239,7 @@ static int post_job(Ctl *c, const StrBuf *job, Answer *ret)
                 if (*p < ' ' || *p == 0x7f)
                         return ctl_error(EXIT_STATUS_USAGE,
                                 "--idempotency-key: printable ASCII characters only.");
-        if (c->n_files > 0) {
+        if (c->n_again > 0) {
                 r = make_form(c, &form, job);
                 if (r != EXIT_STATUS_OK)
                         return r;

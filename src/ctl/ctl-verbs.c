@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl.h"
 
-#define BIT(id) (UINT32_C(1) << (id))
+#define BIT(id) (UINT64_C(1) << (id))
 
 static const CtlOption options[_OPTION_MAX] = {
         [OPTION_HELP] = { "help", 'h', NULL, "Explain, and do nothing" },
@@ -31,6 +31,15 @@ static const CtlOption options[_OPTION_MAX] = {
         [OPTION_REASON] = { "reason", 0, "TEXT", "Why, for the history" },
         [OPTION_FOLLOW] = { "follow", 'f', NULL, "Go on with new lines as they come" },
         [OPTION_ROLE] = { "role", 0, "ROLE", "admin, submit, read or metrics" },
+        [OPTION_ENABLED] = { "enabled", 0, NULL, "The new flag is enabled at once" },
+        [OPTION_PERCENT] = { "percent", 0, "PERCENT", "For how many of a hundred (0)" },
+        [OPTION_BUCKETING] = { "bucketing", 0, "WAY", "murmur3 (of any subject), or modulo" },
+        [OPTION_SEED] = { "seed", 0, "TEXT", "Hashed with the subject instead of the key" },
+        [OPTION_ALLOW] = { "allow", 0, "SUBJECT", "On for this one; may be given again" },
+        [OPTION_ON_STALE] = { "on-stale", 0, "STATE",
+                "Without the database for long: off, on or keep (off)" },
+        [OPTION_DESCRIPTION] = { "description", 0, "TEXT", "A line about it" },
+        [OPTION_CONTEXT] = { "context", 0, "JSON", "An object with what rules ask for" },
 };
 
 #define SUBMIT_OPTIONS                                                                             \
@@ -41,6 +50,11 @@ static const CtlOption options[_OPTION_MAX] = {
 #define LIST_OPTIONS                                                                               \
         (BIT(OPTION_STATE) | BIT(OPTION_KIND) | BIT(OPTION_QUEUE) | BIT(OPTION_TENANT) |           \
                 BIT(OPTION_SUBJECT) | BIT(OPTION_LIMIT) | BIT(OPTION_ALL))
+
+#define FLAG_OPTIONS                                                                               \
+        (BIT(OPTION_ENABLED) | BIT(OPTION_PERCENT) | BIT(OPTION_BUCKETING) | BIT(OPTION_SEED) |    \
+                BIT(OPTION_ALLOW) | BIT(OPTION_ON_STALE) | BIT(OPTION_DESCRIPTION) |               \
+                BIT(OPTION_CONTEXT) | BIT(OPTION_SUBJECT) | BIT(OPTION_REASON))
 
 static const CtlVerb verbs[] = {
         { "status", "", "Whether all is well, and what to do if not", verb_status, 0, 0, 0, false,
@@ -64,7 +78,10 @@ static const CtlVerb verbs[] = {
                 1, 1, false, false,
                 "From this host's journal; if that knows nothing of the job, the end of it that "
                 "the\ndatabase keeps for each attempt." },
-        { "queues", "", "Queues, and what is in them", verb_queues, 0, 0, 0, false, false, NULL },
+        { "queues", "[pause|resume QUEUE]", "Queues, and what is in them", verb_queues,
+                BIT(OPTION_REASON), 0, 2, false, false,
+                "A paused queue is claimed from by no worker; runs that are going on end as "
+                "usual." },
         { "workers", "", "Living workers", verb_workers, 0, 0, 0, false, false, NULL },
         { "kinds", "[check [FILE...]]", "Published kinds, or what is wrong with .kind files",
                 verb_kinds, 0, 0, -1, false, false,
@@ -72,6 +89,16 @@ static const CtlVerb verbs[] = {
         { "key", "list|create NAME|revoke ID", "Keys for those who come by TCP", verb_key,
                 BIT(OPTION_ROLE) | BIT(OPTION_TENANT) | BIT(OPTION_SUBJECT), 1, 2, false, false,
                 "create prints the key, this once." },
+        { "flag", "COMMAND [KEY]", "Flags: who gets the new way of doing it", verb_flag,
+                FLAG_OPTIONS, 1, 3, false, false,
+                "Commands:\n"
+                "  list                     Flags in use\n"
+                "  show KEY                 A flag\n"
+                "  create KEY               Make one; it is off unless --enabled is given\n"
+                "  enable KEY, disable KEY  Turn it on, or off for everybody\n"
+                "  percent KEY PERCENT      For how many of a hundred, in steps of 0.001\n"
+                "  history KEY              Who changed it, when and why\n"
+                "  eval KEY                 What it says for --subject= and --context=" },
         { "migrate", "COMMAND...", "Look at or change the schema: reeve-migrate(8)", verb_migrate,
                 0, 0, -1, true, false, "All that follows goes to reeve-migrate as it stands." },
         { "help", "[VERB]", "Explain a verb", verb_help, 0, 0, 1, false, false, NULL },
@@ -98,7 +125,7 @@ const CtlOption *ctl_option(CtlOptionId id)
         return &options[id];
 }
 
-uint32_t ctl_global_options(void)
+uint64_t ctl_global_options(void)
 {
         return BIT(OPTION_HELP) | BIT(OPTION_VERSION) | BIT(OPTION_JSON) | BIT(OPTION_SOCKET) |
                 BIT(OPTION_URL) | BIT(OPTION_KEY_FILE);
@@ -133,13 +160,13 @@ static int set_option(Ctl *c, CtlOptionId id, const char *value)
         const char **more;
 
         c->values[id] = value;
-        if (id != OPTION_FILE)
+        if (id != OPTION_FILE && id != OPTION_ALLOW)
                 return EXIT_STATUS_OK;
-        more = (const char **) reallocarray(c->files, c->n_files + 1, sizeof(char *));
+        more = (const char **) reallocarray(c->again, c->n_again + 1, sizeof(char *));
         if (!more)
                 return ctl_oom();
-        c->files = more;
-        c->files[c->n_files++] = value;
+        c->again = more;
+        c->again[c->n_again++] = value;
         return EXIT_STATUS_OK;
 }
 
@@ -163,7 +190,7 @@ static int take_option(Ctl *c, char *argv[], int argc, int *i)
 
 static int check_options(const Ctl *c)
 {
-        uint32_t known = ctl_global_options() | c->verb->options;
+        uint64_t known = ctl_global_options() | c->verb->options;
 
         for (CtlOptionId id = 0; id < _OPTION_MAX; id++)
                 if (c->values[id] && !(known & BIT(id)))
@@ -218,4 +245,26 @@ int ctl_read_command_line(Ctl *c, int argc, char *argv[])
                 return EXIT_STATUS_OK;
         r = check_options(c);
         return r == EXIT_STATUS_OK ? check_arguments(c) : r;
+}
+
+/* ---- commands of a verb ---- */
+
+int ctl_run_command(Ctl *c, const CtlCommand *commands)
+{
+        const CtlCommand *found = commands;
+
+        while (found->name && !streq(found->name, c->args[0]))
+                found++;
+        if (!found->name)
+                return usage(c, "there is no such command", c->args[0]);
+        if (c->n_args - 1 < found->n_args)
+                return usage(c, "an argument is missing", c->args[0]);
+        if (c->n_args - 1 > found->n_args)
+                return usage(c, "this argument is one too many", c->args[found->n_args + 1]);
+        for (CtlOptionId id = 0; id < _OPTION_MAX; id++)
+                if (c->values[id] && !((ctl_global_options() | found->options) & BIT(id)))
+                        return ctl_error(EXIT_STATUS_USAGE,
+                                "--%s does not go with %s %s. Try \"reevectl help %s\".",
+                                options[id].name, c->verb->name, found->name, c->verb->name);
+        return found->run(c);
 }

@@ -45,6 +45,14 @@ typedef enum CtlOptionId {
         OPTION_REASON,
         OPTION_FOLLOW,
         OPTION_ROLE,
+        OPTION_ENABLED,
+        OPTION_PERCENT,
+        OPTION_BUCKETING,
+        OPTION_SEED,
+        OPTION_ALLOW,
+        OPTION_ON_STALE,
+        OPTION_DESCRIPTION,
+        OPTION_CONTEXT,
         _OPTION_MAX,
 } CtlOptionId;
 
@@ -62,7 +70,7 @@ typedef struct CtlVerb {
         const char *arguments; /* for the synopsis */
         const char *help; /* one line */
         int (*run)(Ctl *c); /* returns an ExitStatus */
-        uint32_t options; /* 1 << CtlOptionId, besides those of all verbs */
+        uint64_t options; /* 1 << CtlOptionId, besides those of all verbs */
         int n_min, n_max; /* arguments; -1: any number */
         bool passes; /* all that follows goes to another program */
         bool hidden; /* not for people: not in the help, and not in the man page's list */
@@ -73,7 +81,7 @@ const CtlVerb *ctl_verbs(void); /* ended by a verb without a name */
 const CtlVerb *ctl_verb_find(const char *name);
 const CtlOption *ctl_option(CtlOptionId id);
 /* Options that go with every verb. */
-uint32_t ctl_global_options(void);
+uint64_t ctl_global_options(void);
 
 /* Reads the command line into c. Returns EXIT_STATUS_OK or EXIT_STATUS_USAGE, told on standard
  * error. c->verb is NULL if none was named. */
@@ -93,6 +101,7 @@ int verb_queues(Ctl *c);
 int verb_workers(Ctl *c);
 int verb_kinds(Ctl *c);
 int verb_key(Ctl *c);
+int verb_flag(Ctl *c);
 int verb_migrate(Ctl *c);
 int verb_help(Ctl *c);
 int verb_complete(Ctl *c);

@@ -12,8 +12,8 @@
 struct Ctl {
         const CtlVerb *verb;
         const char *values[_OPTION_MAX]; /* of each option; "" for one without a value */
-        const char **files; /* --file, in order */
-        unsigned n_files;
+        const char **again; /* of the option that may be given again, in order */
+        unsigned n_again;
         char **args; /* what follows the verb; owned by main() */
         int n_args;
         HttpClient client;
@@ -65,6 +65,18 @@ void ctl_print_body(const Answer *a);
 const char *member_text(const JsonValue *v, const char *name);
 uint64_t member_u64(const JsonValue *v, const char *name);
 bool member_bool(const JsonValue *v, const char *name);
+
+/* "commands" that a verb has: how many words follow each, and the options that go with it. */
+typedef struct CtlCommand {
+        const char *name;
+        int n_args;
+        uint64_t options;
+        int (*run)(Ctl *c); /* c->args[0] is the command */
+} CtlCommand;
+
+/* Runs the command that c->args[0] names; told if there is none or what follows does not fit. The
+ * table ends with one without a name. */
+int ctl_run_command(Ctl *c, const CtlCommand *commands);
 
 /* Waits until the jobs have ended, and shows their progress. Returns an ExitStatus. */
 int wait_for_jobs(Ctl *c, char *const *ids, unsigned n_ids);

@@ -13,8 +13,8 @@
 static void ctl_done(Ctl *c)
 {
         http_client_done(&c->client);
-        free(c->files);
-        c->files = NULL;
+        free(c->again);
+        c->again = NULL;
         c->key = mfree(c->key);
 }
 

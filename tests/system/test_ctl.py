@@ -1,4 +1,6 @@
 """reevectl as the package installs it, with the programs that it becomes."""
+import json
+import time
 
 
 def test_the_installed_program(machine):
@@ -34,3 +36,44 @@ def test_a_job_through_the_whole_system(machine):
     job = run.stderr.split()[0]
     machine.wait_until(f"reevectl logs {job} | grep -q 'a line of it'")
     assert "Nothing is wrong." in machine.out("reevectl", "status")
+
+
+def test_flags_and_queues_go_by_the_bus(machine):
+    machine.wait_until("reevectl flag list")
+    machine.exec("reevectl", "flag", "create", "ctl-flag", "--enabled", "--percent=10", "--reason=a trial")
+    machine.exec("reevectl", "flag", "percent", "ctl-flag", "100", "--reason=it works")
+    machine.wait_until("reevectl flag eval ctl-flag | grep -q 'Reason: STATIC'", timeout=5)
+    machine.sh("useradd -M -G reeve-admin dora; useradd -M emil")
+    machine.exec("reevectl", "flag", "disable", "ctl-flag", user="dora")
+    refused = machine.exec("reevectl", "flag", "enable", "ctl-flag", user="emil", check=False)
+    assert refused.returncode == 6 and "authenticate" in refused.stderr and "reeve-admin" in refused.stderr, refused
+    history = [json.loads(line) for line in machine.out("reevectl", "flag", "history", "ctl-flag", "--json").splitlines()]
+    assert [(h["event"], h.get("reason")) for h in history] == [
+        ("set-enabled", None), ("set-percent", "it works"), ("create", "a trial")]
+    assert "(dora)" in history[0]["actor"] and history[1]["actor"].startswith("uid:0 (root)")
+
+
+def test_on_a_terminal_an_agent_is_there_to_ask(machine):
+    """As systemctl starts it. That it then asks takes a login session, which these machines have not (systemctl fails there too)."""
+    machine.sh("reevectl flag create ctl-asked; useradd -M frida")
+    script = "script -qec 'setpriv --reuid=frida --regid=frida --init-groups reevectl flag enable ctl-asked' /dev/null </dev/null"
+    refused = machine.exec("bash", "-c", script, check=False)
+    assert refused.returncode == 6 and "authenticate" in refused.stdout, refused
+    assert "Registered Authentication Agent for unix-process:" in machine.journal("-u", "polkit.service")
+    assert machine.exec("pgrep", "pkttyagent", check=False).returncode == 1, "it ends with reevectl"
+    assert "(frida)" not in machine.out("reevectl", "flag", "history", "ctl-asked")
+
+
+def test_a_paused_queue_is_left_alone_until_it_is_resumed(machine):
+    kind = "[Kind]\\nQueue=ctl-paused\\n[Exec]\\nStart=/bin/true\\n"
+    machine.sh(f"mkdir -p /etc/reeve/kinds; printf '{kind}' >/etc/reeve/kinds/ctl-true.kind; systemctl daemon-reload;"
+               " systemctl start reeve-run-ctl-true.socket; systemctl restart reeve-worker@default")
+    machine.wait_until("reevectl kinds | grep -q 'ctl-true'", timeout=30)
+    # The queue is an object of the bus within two seconds.
+    machine.wait_until("reevectl queues pause ctl-paused --reason='disk full'", timeout=10)
+    assert "reevectl queues resume ctl-paused" in machine.exec("reevectl", "status", check=False).stdout
+    job = machine.out("reevectl", "submit", "ctl-true")
+    time.sleep(2)
+    assert json.loads(machine.out("reevectl", "show", job, "--json"))["state"] == "ready"
+    machine.exec("reevectl", "queues", "resume", "ctl-paused")
+    machine.exec("reevectl", "wait", job)
