@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "exec-confine.h"
 #include "exec-spawn.h"
 #include "fd-util.h"
 #include "launcher.h"
@@ -396,7 +397,7 @@ void child_terminate(Launcher *l)
 {
         pipe_close(&l->child.in);
         if (l->child.pid > 0 && !l->child.ended)
-                (void) kill(-l->child.pid, SIGTERM);
+                (void) exec_confine_kill(-l->child.pid, SIGTERM);
 }
 
 void child_done(Launcher *l)

@@ -8,11 +8,14 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "exec-confine.h"
 #include "fd-util.h"
 #include "parse-util.h"
 
+#define DEPTH_MAX 100000U /* generations below us; more would be processes that come and go */
+
 typedef struct Process {
-        pid_t pid, parent;
+        pid_t pid, parent, group;
         bool dead; /* a zombie, waiting to be reaped */
         bool below; /* a descendant of ours */
 } Process;
@@ -22,11 +25,11 @@ typedef struct Processes {
         size_t n, n_allocated;
 } Processes;
 
-/* Reads /proc/PID/stat: "PID (name) STATE PPID ...", where the name may hold anything. Returns
+/* Reads /proc/PID/stat: "PID (name) STATE PPID PGRP ...", where the name may hold anything. Returns
  * false if the process is gone. */
 static bool read_process(int proc, pid_t pid, Process *ret)
 {
-        char path[32], buf[512], *p;
+        char path[32], buf[512], *p, *group;
         _cleanup_(closep) int fd = -EBADF;
         ssize_t n;
 
@@ -44,9 +47,10 @@ static bool read_process(int proc, pid_t pid, Process *ret)
                 return false;
         *ret = (Process){
                 .pid = pid,
-                .parent = (pid_t) strtol(p + 3, NULL, 10),
+                .parent = (pid_t) strtol(p + 3, &group, 10),
                 .dead = p[2] == 'Z' || p[2] == 'X',
         };
+        ret->group = (pid_t) strtol(group, NULL, 10);
         return true;
 }
 
@@ -96,26 +100,73 @@ static bool is_below(const Processes *all, pid_t self, pid_t parent)
         return false;
 }
 
+/* Marks all that is below us. */
+static void mark(Processes *all)
+{
+        pid_t self = getpid();
+        bool more = true;
+
+        while (more) {
+                more = false;
+                for (size_t i = 0; i < all->n; i++) {
+                        Process *p = &all->list[i];
+
+                        if (p->below || !is_below(all, self, p->parent))
+                                continue;
+                        p->below = more = true;
+                }
+        }
+}
+
+static int has_group(pid_t group)
+{
+        Processes all = { 0 };
+        int r = read_processes(&all);
+
+        if (r >= 0) {
+                mark(&all);
+                r = 0;
+                for (size_t i = 0; i < all.n && r == 0; i++)
+                        r = all.list[i].below && all.list[i].group == group;
+        }
+        free(all.list);
+        return r;
+}
+
+int exec_tree_has(pid_t pid)
+{
+        _cleanup_(closep) int proc = -EBADF;
+        pid_t self = getpid();
+
+        if (pid < 0)
+                return has_group(-pid);
+        proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (proc < 0)
+                return -errno;
+        for (unsigned i = 0; i < DEPTH_MAX; i++) {
+                Process p;
+
+                if (!read_process(proc, pid, &p) || p.parent <= 1)
+                        return 0;
+                if (p.parent == self)
+                        return 1;
+                pid = p.parent;
+        }
+        return 0;
+}
+
 int exec_tree_kill(void)
 {
         Processes all = { 0 };
-        pid_t self = getpid();
-        bool more = true;
         int r, killed = 0;
 
         r = read_processes(&all);
-        while (r >= 0 && more) {
-                more = false;
-                for (size_t i = 0; i < all.n; i++) {
-                        Process *p = &all.list[i];
-
-                        if (p->below || !is_below(&all, self, p->parent))
-                                continue;
-                        p->below = more = true;
-                        if (!p->dead && kill(p->pid, SIGKILL) == 0)
-                                killed++;
-                }
-        }
+        if (r >= 0)
+                mark(&all);
+        for (size_t i = 0; r >= 0 && i < all.n; i++)
+                if (all.list[i].below && !all.list[i].dead &&
+                        exec_confine_kill(all.list[i].pid, SIGKILL) == 0)
+                        killed++;
 
         free(all.list);
         return r < 0 ? r : killed;

@@ -73,9 +73,7 @@ int main(int argc, char **argv)
                 return EXIT_FAILURE;
         r = block_signals();
         if (r >= 0)
-                (void) exec_confine_signals(); /* a kind may have given it up */
-        if (r >= 0)
-                r = launcher_new(&options, sock, &l);
+                r = launcher_new(&options, sock, exec_confine(), &l);
         if (r < 0) {
                 log_error_errno(r, "Cannot set up: %m");
                 return EXIT_FAILURE;

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "exec-confine.h"
 #include "exec-oom.h"
 #include "exec-spawn.h"
 #include "fd-util.h"
@@ -223,6 +224,30 @@ void launcher_arm(Launcher *l)
         (void) sd_event_source_set_enabled(l->timer, SD_EVENT_ONESHOT);
 }
 
+/* Before all else: a handler is waiting in the middle of a call. */
+static int on_ask(sd_event_source *s, int fd, uint32_t events, void *userdata)
+{
+        Launcher *l = userdata;
+
+        if (!(events & EPOLLIN) || exec_confine_answer(fd, l->child.ended ? 0 : l->child.pid) < 0) {
+                l->listener.source = sd_event_source_unref(l->listener.source);
+                l->listener.fd = safe_close(l->listener.fd); /* what would be asked is refused */
+        }
+        return 0;
+}
+
+static int watch_listener(Launcher *l)
+{
+        int r;
+
+        if (l->listener.fd < 0)
+                return 0;
+        r = sd_event_add_io(l->event, &l->listener.source, l->listener.fd, EPOLLIN, on_ask, l);
+        return r < 0
+                ? r
+                : sd_event_source_set_priority(l->listener.source, SD_EVENT_PRIORITY_IMPORTANT - 1);
+}
+
 static int add_sources(Launcher *l)
 {
         static const int terms[] = { SIGTERM, SIGINT };
@@ -233,6 +258,9 @@ static int add_sources(Launcher *l)
                 return r;
         /* The worker's word before a handler's chatter. */
         (void) sd_event_source_set_priority(l->sock_source, SD_EVENT_PRIORITY_IMPORTANT);
+        r = watch_listener(l);
+        if (r < 0)
+                return r;
         r = sd_event_add_signal(l->event, NULL, SIGCHLD, on_child_signal, l);
         for (size_t i = 0; i < ELEMENTSOF(terms) && r >= 0; i++)
                 r = sd_event_add_signal(l->event, NULL, terms[i], on_term_signal, l);
@@ -242,10 +270,11 @@ static int add_sources(Launcher *l)
         return r < 0 ? r : sd_event_source_set_enabled(l->timer, SD_EVENT_OFF);
 }
 
-static void init_fields(Launcher *l, const ExecOptions *options, int sock)
+static void init_fields(Launcher *l, const ExecOptions *options, int sock, int listener)
 {
         l->options = options;
         l->sock = sock;
+        l->listener.fd = listener;
         l->payload = l->result_fd = l->oom_fd = l->child.in.fd = -EBADF;
         l->child.out.fd = l->child.err.fd = l->child.progress.fd = l->child.notify.fd = -EBADF;
         l->dirs.base_fd = l->dirs.input_fd = l->dirs.output_fd = -EBADF;
@@ -254,14 +283,14 @@ static void init_fields(Launcher *l, const ExecOptions *options, int sock)
         l->log.to_journal = getenv("JOURNAL_STREAM") != NULL;
 }
 
-int launcher_new(const ExecOptions *options, int sock, Launcher **ret)
+int launcher_new(const ExecOptions *options, int sock, int listener, Launcher **ret)
 {
         _cleanup_(launcher_freep) Launcher *l = new0(Launcher, 1);
         int r;
 
         if (!l)
                 return -ENOMEM;
-        init_fields(l, options, sock);
+        init_fields(l, options, sock, listener);
 
         if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return -errno;
@@ -326,6 +355,8 @@ Launcher *launcher_free(Launcher *l)
         safe_close(l->oom_fd);
         exec_dirs_done(&l->dirs);
         exec_env_free(l->env);
+        sd_event_source_unref(l->listener.source);
+        safe_close(l->listener.fd);
         sd_event_source_unref(l->timer);
         sd_event_unref(l->event);
         free(l);

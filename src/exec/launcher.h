@@ -51,6 +51,7 @@ typedef struct Launcher {
         sd_event_source *timer;
         int sock;
         sd_event_source *sock_source;
+        Pipe listener; /* asks about processes that handlers want to signal */
         RunPacket packet;
         Outgoing *queue, *queue_last;
         bool queue_full; /* the socket says when it can take more; else only the clock does */
@@ -88,9 +89,9 @@ typedef struct Launcher {
 
 /* launcher.c: the connection and the clock */
 
-/* Makes a launcher for the worker at the other end of sock, which becomes the launcher's. Returns 0
- * or -errno. */
-int launcher_new(const ExecOptions *options, int sock, Launcher **ret);
+/* Makes a launcher for the worker at the other end of sock. That and the listener (exec_confine();
+ * a negative number: there is none) become the launcher's. Returns 0 or -errno. */
+int launcher_new(const ExecOptions *options, int sock, int listener, Launcher **ret);
 Launcher *launcher_free(Launcher *l);
 DEFINE_CLEANUP(Launcher, launcher_free)
 /* Runs until there is nothing more to do. Returns 0 or -errno. */
