@@ -32,7 +32,7 @@ def fleet(new_machine, tmp_path):
     first.sh("systemctl start reeve-postgres reeve-api.socket")
     first.wait_until("test -S /run/reeve-postgres/.s.PGSQL.5432")
     second.sh("systemctl mask --runtime reeve-postgres; systemctl start reeve-worker@default")
-    second.wait_until(lambda: first.psql("select count(*) from reeve.kind") == "2")
+    second.wait_until(lambda: first.psql("select count(*) from reeve.kind where name in ('again', 'once')") == "2")
     return first, second
 
 

@@ -80,7 +80,7 @@ def host(deb, shop, tmp_path_factory):
     m.sh("python3 -m venv --without-pip --system-site-packages /usr/local/lib/reeve/totals; chmod -R go+rX /usr/local/lib/reeve /etc/reeve/kinds; "
          f"install -d -m 700 /etc/reeve/credentials; umask 077; echo '{PASSWORD}' >/etc/reeve/credentials/totals; "
          "systemctl daemon-reload; systemctl restart reeve-worker@default")
-    m.wait_until(lambda: m.psql("select count(*) from reeve.kind") == "10")
+    m.wait_until(lambda: m.psql("select count(*) from reeve.kind where name ~ '-(py|mjs)$'") == "10")
     yield m
     m.remove()
 

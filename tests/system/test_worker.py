@@ -102,7 +102,9 @@ def world(machine, tmp_path_factory):
     machine.sh("chmod 755 /etc/reeve/kinds /etc/reeve/pools; systemctl daemon-reload; "
                "systemctl restart reeve-worker@default reeve-worker@inline")
     w = World(machine)
-    machine.wait_until(lambda: int(machine.psql("select count(*) from reeve.kind")) == len(programs))
+    # Beside those of the package.
+    mine = ",".join(f"'{name}'" for name in programs)
+    machine.wait_until(lambda: int(machine.psql(f"select count(*) from reeve.kind where name in ({mine})")) == len(programs))
     return w
 
 
