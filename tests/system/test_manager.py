@@ -1,7 +1,10 @@
 """The manager in a booted machine: the real dbus-daemon, polkitd, systemd and PostgreSQL."""
+import pathlib
+import subprocess
 import time
 
 import pytest
+from conftest import machine_tool
 
 BUS = ("org.reeve1", "/org/reeve1", "org.reeve1.Manager")
 FLAG = ("org.reeve1", "/org/reeve1/flag/async_2dprocessing", "org.reeve1.Flag")
@@ -91,6 +94,37 @@ def test_handlers_and_the_other_daemons_are_no_operators(reeve):
     run = reeve.exec("systemd-run", "-q", "--wait", "--pipe", "-p", "User=nobody", "busctl", "call", "org.freedesktop.DBus",
                      "/org/freedesktop/DBus", "org.freedesktop.DBus", "RequestName", "su", "org.reeve1", "0", check=False)
     assert run.returncode != 0 and "Access denied" in run.stderr
+
+
+@pytest.fixture
+def probe(reeve):
+    """probe(...): the argument list of manager_probe.py inside the machine."""
+    reeve.put(pathlib.Path(__file__).with_name("manager_probe.py"), "/usr/local/lib")
+
+    def make(*args):
+        return ("/usr/bin/python3", "/usr/local/lib/manager_probe.py", *map(str, args))
+    return make
+
+
+def test_others_are_served_while_two_wait_at_an_agents_prompt(reeve, probe):
+    """The real polkitd asks an agent that does not answer; meanwhile root's changes take < 50 ms."""
+    command = machine_tool.inside(reeve.name, ("runuser", "-u", "bob", "--", *probe("agent")))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as agent:
+        try:
+            assert [agent.stdout.readline().strip() for _ in range(2)] == ["prompts 1", "prompts 2"]
+            assert float(reeve.out(*probe("time", 40))) < 50
+            agent.stdin.write("\n")
+            agent.stdin.flush()
+            assert agent.stdout.readline().strip() == "cancelled 1", "who leaves is not asked any more"
+            assert float(reeve.out(*probe("time", 4))) < 50
+        finally:
+            agent.stdin.close()
+            agent.wait(20)
+    assert reeve.psql("select count(*) from reeve.history where detail ->> 'percent' = '99'") == "0"
+
+
+def test_a_change_reaches_the_api_within_100_ms(reeve, probe):
+    assert float(reeve.out(*probe("push", 20))) < 100
 
 
 def test_log_level_by_systemctl(reeve):
