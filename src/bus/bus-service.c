@@ -67,15 +67,12 @@ static int on_name_requested(sd_bus_message *m, void *userdata, sd_bus_error *er
         BusService *s = userdata;
         const sd_bus_error *e = sd_bus_message_get_error(m);
         uint32_t answer = 0;
+        int r;
 
-        if (e && sd_bus_error_has_name(e, SD_BUS_ERROR_ACCESS_DENIED)) {
-                tell(s, false, e->message);
-                return sd_event_exit(s->event, -EACCES);
-        }
-        if (e) {
+        if (e) { /* the policy may come later, too: an installation that is not over */
                 tell(s, false, e->message ? e->message : e->name);
-                sd_bus_close(s->bus); /* and again: on_disconnected() */
-                return 0;
+                r = schedule(s, RETRY_USEC);
+                return r < 0 ? sd_event_exit(s->event, r) : 0;
         }
         if (sd_bus_message_read(m, "u", &answer) >= 0 && answer == NAME_IN_QUEUE)
                 tell(s, false, "another program has the name");

@@ -28,8 +28,8 @@ typedef struct BusServiceConfig {
 } BusServiceConfig;
 
 /* Starts in the next iteration of the loop; callbacks come from there. If the bus is not there or
- * goes away, it is tried again twice a second; if somebody else has the name, we are next. That
- * the bus's policy refuses the name ends the loop with -EACCES. */
+ * goes away or refuses the name, it is tried again twice a second; if somebody else has the name,
+ * we are next. */
 int bus_service_new(sd_event *event, const BusServiceConfig *config, BusService **ret);
 /* Closes without the callbacks above, but for on_close. NULL-safe, returns NULL. */
 BusService *bus_service_free(BusService *s);

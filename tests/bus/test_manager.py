@@ -161,16 +161,22 @@ def test_bus_goes_and_comes(start, connect, polkit, database):
         daemon.remove()
 
 
-def test_a_bus_that_refuses_the_name(start, database):
+def test_a_bus_that_refuses_the_name(start, connect, polkit, database):
+    """Until its policy lets us: when the package is being installed."""
     daemon = Daemon()
     try:
         conf = daemon.dir / "conf"
-        conf.write_text(conf.read_text().replace('<allow own="*"/>', ""))
+        right = conf.read_text()
+        conf.write_text(right.replace('<allow own="*"/>', ""))
         daemon.kill()
         daemon.start()
         m = start(daemon)
-        spin(lambda: m.process.poll() is not None, what="its end")
-        assert m.process.returncode == 1 and "org.reeve1" in m.text()
+        spin(lambda: "not on the bus" in m.notify.status and "not allowed to own" in m.notify.status, what="its status")
+        assert not m.notify.lines("READY=1") and m.text().count("not allowed to own") == 1
+        conf.write_text(right)
+        daemon.process.send_signal(signal.SIGHUP)
+        spin(lambda: m.notify.lines("READY=1"), what="the name")
+        m.wait_up(connect(daemon.address))
     finally:
         daemon.remove()
 

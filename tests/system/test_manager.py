@@ -190,6 +190,13 @@ def test_polkitd_killed_and_stopped(reeve):
     reeve.wait_until(lambda: call(reeve, "SetFlagPercent", "sds", "async-processing", 43, "on", check=False).returncode == 0)
 
 
+def test_bus_killed(reeve):
+    pid = reeve.main_pid("reeved.service")
+    reeve.kill9("dbus.service")
+    reeve.wait_until(lambda: is_running(reeve), 30)
+    assert reeve.main_pid("reeved.service") == pid, "it has come back by itself"
+
+
 def test_bus_policy_survives_an_upgrade(reeve, deb):
     reeve.put(deb, "/root")
     reeve.sh(f"dpkg --force-unsafe-io -i /root/{deb.name}")

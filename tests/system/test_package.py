@@ -41,6 +41,7 @@ def test_install_enable_upgrade_purge(bare, deb):
     bare.exec("systemctl", "enable", "--now", "reeve.target")
     bare.wait_until("systemctl is-active -q reeve-postgres.service")
     assert bare.psql("select current_user") == "reeve_owner"
+    bare.wait_until("busctl get-property org.reeve1 /org/reeve1 org.reeve1.Manager State | grep -q running") # the bus knows the new user
     bare.psql("create table kept (n int); insert into kept values (42)")
 
     server = bare.main_pid("reeve-postgres.service")
