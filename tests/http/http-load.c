@@ -176,7 +176,7 @@ int main(int argc, char **argv)
                 "Content-Length: %zu\r\n\r\n%s",
                 argv[4], strlen(argv[5]), argv[5]);
         l.connections = new0(Connection, n);
-        l.samples = new0(usec_t, SAMPLES_MAX);
+        l.samples = calloc(SAMPLES_MAX, sizeof(usec_t));
         r = l.epoll < 0 || !l.connections || !l.samples ? -ENOMEM : start(&l, argv[1], n);
         if (r >= 0)
                 r = run(&l, now_usec(CLOCK_MONOTONIC) + seconds * USEC_PER_SEC);
