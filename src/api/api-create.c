@@ -199,7 +199,7 @@ void create_go_on(Create *k)
                 return;
         }
         /* It may have gone while the body came. */
-        if (!api_is_available(c->api, detail, sizeof(detail)) && !c->api->stopping) {
+        if (!api_is_available(c->api, detail, sizeof(detail))) {
                 call_problem(c, PROBLEM_UNAVAILABLE, "%s", detail);
                 return;
         }

@@ -31,9 +31,7 @@ static bool is_healthy(const Api *a, usec_t now)
 
 bool api_is_available(const Api *a, char *detail, size_t size)
 {
-        if (a->stopping)
-                (void) snprintf(detail, size, "The service is being stopped or restarted.");
-        else if (!store_is_connected(a->store))
+        if (!store_is_connected(a->store))
                 (void) snprintf(detail, size, "The database is away. Try again.");
         else if (store_oldest_age_usec(a->store) > STALL_USEC)
                 (void) snprintf(detail, size, "The database does not answer. Try again.");
@@ -149,7 +147,7 @@ void handle_health(HttpRequest *r, void *userdata)
         Call *c = userdata;
         Api *a = c->api;
         char detail[256] = "";
-        bool well = api_is_available(a, detail, sizeof(detail));
+        bool well = api_is_available(a, detail, sizeof(detail)) && !a->stopping;
         _cleanup_(strbuf_done) StrBuf b = {};
         _cleanup_(http_response_freep) HttpResponse *response = NULL;
         JsonWriter w = json_writer(&b);
@@ -157,7 +155,8 @@ void handle_health(HttpRequest *r, void *userdata)
         json_open_object(&w, NULL);
         json_put_string(&w, "status", well ? "ok" : a->stopping ? "stopping" : "degraded");
         if (!well)
-                json_put_string(&w, "detail", detail);
+                json_put_string(&w, "detail",
+                        a->stopping ? "The service is being stopped or restarted." : detail);
         json_put_string(&w, "version", REEVE_VERSION);
         json_open_object(&w, "checks");
         json_put_string(&w, "database",

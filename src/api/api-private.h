@@ -130,7 +130,8 @@ void api_ping(Api *a);
 /* Begins to accept connections: once the database has answered, an attempt to reach it has failed,
  * or a second is over. Until then they wait in the sockets. Does nothing the second time. */
 void api_accept(Api *a);
-/* Whether the database can be asked; detail says why not. */
+/* Whether the database can be asked; detail says why not. While the service stops too: what is on a
+ * connection that was accepted is served. */
 bool api_is_available(const Api *a, char *detail, size_t size);
 
 /* ---- api-jobs.c, api-wait.c, api-files.c, api-list.c ---- */
