@@ -72,3 +72,9 @@ def test_readme():
         shell.p.stdin.close()
         shell.p.wait(timeout=60)
     assert not re.search(r"^try\b", subprocess.run([ROOT / "tools/machine", "list"], capture_output=True, text=True).stdout, re.M)
+
+
+def test_other_commands_of_the_readme_have_tests_of_their_own():
+    """tests/system/test_quickstart.py, and CI itself."""
+    others = re.findall(r"```\n(sudo .*\n)```", (ROOT / "README.md").read_text())
+    assert others == ["sudo tools/quickstart [FILE.pdf]\n", "sudo tools/check\n"]
