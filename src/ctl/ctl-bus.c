@@ -28,7 +28,7 @@ static const BusFault faults[] = {
         { BUS_ERROR_NO_SUCH_FLAG, EXIT_STATUS_NOT_FOUND, "", true, " Try: reevectl flag list" },
         { BUS_ERROR_NO_SUCH_QUEUE, EXIT_STATUS_NOT_FOUND, "", true, " Try: reevectl queues" },
         { SD_BUS_ERROR_UNKNOWN_OBJECT, EXIT_STATUS_NOT_FOUND, "There is none of this name.", false,
-                " Try: reevectl queues" },
+                " Try: reevectl flag list, reevectl queues" },
         { BUS_ERROR_FLAG_EXISTS, EXIT_STATUS_FAILED, "", true, "" },
         { BUS_ERROR_NOT_READY, EXIT_STATUS_NO_CONNECTION, "", true, LATER },
         { BUS_ERROR_BUSY, EXIT_STATUS_NO_CONNECTION, "", true, LATER },

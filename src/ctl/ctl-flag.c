@@ -309,6 +309,54 @@ static int set_percent(Ctl *c)
         return ctl_bus_ask(m, sd_bus_message_append(m, "sds", c->args[1], percent, reason_of(c)));
 }
 
+/* A call of the flag's own object. */
+static int begin_flag(Ctl *c, const char *member, sd_bus_message **ret)
+{
+        _cleanup_(freep) char *path = NULL;
+
+        if (sd_bus_path_encode("/org/reeve1/flag", c->args[1], &path) < 0)
+                return ctl_oom();
+        return ctl_bus_begin(c, path, "org.reeve1.Flag", member, ret);
+}
+
+static int set_rules(Ctl *c)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r = begin_flag(c, "SetRules", &m);
+
+        if (r != EXIT_STATUS_OK)
+                return r;
+        return ctl_bus_ask(m, sd_bus_message_append(m, "ss", c->args[2], reason_of(c)));
+}
+
+static int append_strings(sd_bus_message *m, const char *const *strings, unsigned n)
+{
+        int r = sd_bus_message_open_container(m, 'a', "s");
+
+        for (unsigned i = 0; i < n && r >= 0; i++)
+                r = sd_bus_message_append(m, "s", strings[i]);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int set_allow(Ctl *c)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r = begin_flag(c, "SetAllow", &m);
+
+        if (r != EXIT_STATUS_OK)
+                return r;
+        r = append_strings(m, (const char *const *) c->args + 2, (unsigned) c->n_args - 2);
+        return ctl_bus_ask(m, r < 0 ? r : sd_bus_message_append(m, "s", reason_of(c)));
+}
+
+static int archive_flag(Ctl *c)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r = begin_flag(c, "Archive", &m);
+
+        return r == EXIT_STATUS_OK ? ctl_bus_ask(m, 0) : r;
+}
+
 static int append_text(sd_bus_message *m, const char *name, const char *value)
 {
         return value ? sd_bus_message_append(m, "{sv}", name, "s", value) : 0;
@@ -326,10 +374,8 @@ static int append_allow(const Ctl *c, sd_bus_message *m)
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'v', "as");
         if (r >= 0)
-                r = sd_bus_message_open_container(m, 'a', "s");
-        for (unsigned i = 0; i < c->n_again && r >= 0; i++)
-                r = sd_bus_message_append(m, "s", c->again[i]);
-        for (unsigned i = 0; i < 3 && r >= 0; i++)
+                r = append_strings(m, c->again, c->n_again);
+        for (unsigned i = 0; i < 2 && r >= 0; i++)
                 r = sd_bus_message_close_container(m);
         return r;
 }
@@ -342,6 +388,7 @@ static int append_options(const Ctl *c, sd_bus_message *m, double percent)
         } texts[] = {
                 { "bucketing", OPTION_BUCKETING },
                 { "seed", OPTION_SEED },
+                { "rules", OPTION_RULES },
                 { "on_stale", OPTION_ON_STALE },
                 { "description", OPTION_DESCRIPTION },
                 { "reason", OPTION_REASON },
@@ -379,18 +426,21 @@ static int create_flag(Ctl *c)
 int verb_flag(Ctl *c)
 {
         static const CtlCommand commands[] = {
-                { "list", 0, 0, list_flags },
-                { "show", 1, 0, show_flag },
-                { "create", 1,
+                { "list", 0, 0, 0, list_flags },
+                { "show", 1, 1, 0, show_flag },
+                { "create", 1, 1,
                         BIT(OPTION_ENABLED) | BIT(OPTION_PERCENT) | BIT(OPTION_BUCKETING) |
-                                BIT(OPTION_SEED) | BIT(OPTION_ALLOW) | BIT(OPTION_ON_STALE) |
-                                BIT(OPTION_DESCRIPTION) | BIT(OPTION_REASON),
+                                BIT(OPTION_SEED) | BIT(OPTION_ALLOW) | BIT(OPTION_RULES) |
+                                BIT(OPTION_ON_STALE) | BIT(OPTION_DESCRIPTION) | BIT(OPTION_REASON),
                         create_flag },
-                { "enable", 1, BIT(OPTION_REASON), enable_flag },
-                { "disable", 1, BIT(OPTION_REASON), disable_flag },
-                { "percent", 2, BIT(OPTION_REASON), set_percent },
-                { "history", 1, 0, show_history },
-                { "eval", 1, BIT(OPTION_SUBJECT) | BIT(OPTION_CONTEXT), evaluate_flag },
+                { "enable", 1, 1, BIT(OPTION_REASON), enable_flag },
+                { "disable", 1, 1, BIT(OPTION_REASON), disable_flag },
+                { "percent", 2, 2, BIT(OPTION_REASON), set_percent },
+                { "rules", 2, 2, BIT(OPTION_REASON), set_rules },
+                { "allow", 1, -1, BIT(OPTION_REASON), set_allow },
+                { "archive", 1, 1, 0, archive_flag },
+                { "history", 1, 1, 0, show_history },
+                { "eval", 1, 1, BIT(OPTION_SUBJECT) | BIT(OPTION_CONTEXT), evaluate_flag },
                 {},
         };
 

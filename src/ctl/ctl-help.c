@@ -143,7 +143,7 @@ static bool offer_commands(
 {
         static const char *const queue[] = { "pause", "resume", NULL };
         static const char *const flag[] = { "list", "show", "create", "enable", "disable",
-                "percent", "history", "eval", NULL };
+                "percent", "rules", "allow", "archive", "history", "eval", NULL };
         bool is_flag = streq(verb->name, "flag");
 
         if (!is_flag && !streq(verb->name, "queues"))

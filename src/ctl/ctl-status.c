@@ -109,8 +109,8 @@ static int print_list(Ctl *c, const char *target, const char *name, ListPrinter 
 int verb_queues(Ctl *c)
 {
         static const CtlCommand commands[] = {
-                { "pause", 1, UINT64_C(1) << OPTION_REASON, pause_queue },
-                { "resume", 1, 0, resume_queue },
+                { "pause", 1, 1, UINT64_C(1) << OPTION_REASON, pause_queue },
+                { "resume", 1, 1, 0, resume_queue },
                 {},
         };
 

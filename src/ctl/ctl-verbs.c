@@ -36,6 +36,7 @@ static const CtlOption options[_OPTION_MAX] = {
         [OPTION_BUCKETING] = { "bucketing", 0, "WAY", "murmur3 (of any subject), or modulo" },
         [OPTION_SEED] = { "seed", 0, "TEXT", "Hashed with the subject instead of the key" },
         [OPTION_ALLOW] = { "allow", 0, "SUBJECT", "On for this one; may be given again" },
+        [OPTION_RULES] = { "rules", 0, "JSON", "On as well where one of them holds" },
         [OPTION_ON_STALE] = { "on-stale", 0, "STATE",
                 "Without the database for long: off, on or keep (off)" },
         [OPTION_DESCRIPTION] = { "description", 0, "TEXT", "A line about it" },
@@ -53,8 +54,9 @@ static const CtlOption options[_OPTION_MAX] = {
 
 #define FLAG_OPTIONS                                                                               \
         (BIT(OPTION_ENABLED) | BIT(OPTION_PERCENT) | BIT(OPTION_BUCKETING) | BIT(OPTION_SEED) |    \
-                BIT(OPTION_ALLOW) | BIT(OPTION_ON_STALE) | BIT(OPTION_DESCRIPTION) |               \
-                BIT(OPTION_CONTEXT) | BIT(OPTION_SUBJECT) | BIT(OPTION_REASON))
+                BIT(OPTION_ALLOW) | BIT(OPTION_RULES) | BIT(OPTION_ON_STALE) |                     \
+                BIT(OPTION_DESCRIPTION) | BIT(OPTION_CONTEXT) | BIT(OPTION_SUBJECT) |              \
+                BIT(OPTION_REASON))
 
 static const CtlVerb verbs[] = {
         { "status", "", "Whether all is well, and what to do if not", verb_status, 0, 0, 0, false,
@@ -90,13 +92,17 @@ static const CtlVerb verbs[] = {
                 BIT(OPTION_ROLE) | BIT(OPTION_TENANT) | BIT(OPTION_SUBJECT), 1, 2, false, false,
                 "create prints the key, this once." },
         { "flag", "COMMAND [KEY]", "Flags: who gets the new way of doing it", verb_flag,
-                FLAG_OPTIONS, 1, 3, false, false,
+                FLAG_OPTIONS, 1, -1, false, false,
                 "Commands:\n"
                 "  list                     Flags in use\n"
                 "  show KEY                 A flag\n"
                 "  create KEY               Make one; it is off unless --enabled is given\n"
                 "  enable KEY, disable KEY  Turn it on, or off for everybody\n"
                 "  percent KEY PERCENT      For how many of a hundred, in steps of 0.001\n"
+                "  rules KEY JSON           On as well where one of them holds, such as\n"
+                "                           [{\"property\":\"size\",\"op\":\">\",\"value\":1000}]\n"
+                "  allow KEY [SUBJECT...]   On as well for these, and no others\n"
+                "  archive KEY              Take it out of use; its key stays taken\n"
                 "  history KEY              Who changed it, when and why\n"
                 "  eval KEY                 What it says for --subject= and --context=" },
         { "migrate", "COMMAND...", "Look at or change the schema: reeve-migrate(8)", verb_migrate,
@@ -257,10 +263,10 @@ int ctl_run_command(Ctl *c, const CtlCommand *commands)
                 found++;
         if (!found->name)
                 return usage(c, "there is no such command", c->args[0]);
-        if (c->n_args - 1 < found->n_args)
+        if (c->n_args - 1 < found->n_min)
                 return usage(c, "an argument is missing", c->args[0]);
-        if (c->n_args - 1 > found->n_args)
-                return usage(c, "this argument is one too many", c->args[found->n_args + 1]);
+        if (found->n_max >= 0 && c->n_args - 1 > found->n_max)
+                return usage(c, "this argument is one too many", c->args[found->n_max + 1]);
         for (CtlOptionId id = 0; id < _OPTION_MAX; id++)
                 if (c->values[id] && !((ctl_global_options() | found->options) & BIT(id)))
                         return ctl_error(EXIT_STATUS_USAGE,

@@ -50,6 +50,7 @@ typedef enum CtlOptionId {
         OPTION_BUCKETING,
         OPTION_SEED,
         OPTION_ALLOW,
+        OPTION_RULES,
         OPTION_ON_STALE,
         OPTION_DESCRIPTION,
         OPTION_CONTEXT,

@@ -69,7 +69,7 @@ bool member_bool(const JsonValue *v, const char *name);
 /* "commands" that a verb has: how many words follow each, and the options that go with it. */
 typedef struct CtlCommand {
         const char *name;
-        int n_args;
+        int n_min, n_max; /* -1: any number */
         uint64_t options;
         int (*run)(Ctl *c); /* c->args[0] is the command */
 } CtlCommand;

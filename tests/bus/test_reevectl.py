@@ -74,6 +74,34 @@ def test_the_life_of_a_flag(ctl, manager, server_api):
     assert text[0].split() == ["WHEN", "WHAT", "WHO", "WHY", "DETAIL"] and "errors rise" in text[1] and len(text) == 5
 
 
+RULES = [{"property": "size", "op": ">", "value": 10485760}]
+
+
+def test_rules_and_allow_lists(ctl, manager):
+    ctl("flag", "create", "async", "--enabled", f"--rules={json.dumps(RULES)}")
+
+    def shown():
+        flag, = ctl.json("flag", "show", "async")
+        return flag["rules"], flag["allow"]
+    assert shown() == (RULES, [])
+    ctl("flag", "allow", "async", "ann", "b b", "--reason=testers")
+    assert shown() == (RULES, ["ann", "b b"])
+    ctl("flag", "rules", "async", "[]")
+    ctl("flag", "allow", "async")
+    assert shown() == ([], [])
+    assert [(e, r) for e, _, r, _ in manager.history("flag/async")] == [
+        ("create", None), ("set-allow", "testers"), ("set-rules", None), ("set-allow", None)]
+    for rules, says in (("[", "line 1"), ('[{"property":"a","op":"~","value":1}]', "no such operator"), ("{}", "array")):
+        assert says in refusal(ctl("flag", "rules", "async", rules, status=USAGE))
+        assert says in refusal(ctl("flag", "create", "other", f"--rules={rules}", status=USAGE))
+    for args in (("rules", "none", "[]"), ("allow", "none", "ann"), ("archive", "none")):
+        assert "Try: reevectl flag list" in refusal(ctl("flag", *args, status=NOT_FOUND))
+    ctl("flag", "archive", "async")
+    assert ctl.json("flag", "list") == [] and "archived" in ctl("flag", "show", "async").stdout
+    assert ctl.json("flag", "history", "async")[0]["event"] == "archive"
+    refusal(ctl("flag", "create", "async", status=FAILED))
+
+
 def test_eval_says_what_programs_are_told(ctl):
     ctl("flag", "create", "async", "--percent=25", "--enabled", "--bucketing=modulo", "--allow=ann")
 
@@ -104,8 +132,8 @@ def test_queues_are_paused_and_resumed(ctl, manager, client):
     paused = {q["name"]: (q["paused"], q.get("reason")) for q in ctl.json("queues")}
     assert paused == {"default": (False, None), "documents": (True, "disk full")}
     assert "reevectl queues resume documents" in ctl("status", status=FAILED).stdout
-    for args in (("pause", "defualt"), ("resume", "defualt"), ("pause", "defualt", "--reason=x")):
-        assert "Try: reevectl queues" in refusal(ctl("queues", *args, status=NOT_FOUND))
+    for args in (("pause", "no-queue"), ("resume", "no-queue"), ("pause", "no-queue", "--reason=x")):
+        assert "reevectl queues" in refusal(ctl("queues", *args, status=NOT_FOUND))
 
 
 def test_what_is_refused(ctl, manager):
@@ -207,7 +235,7 @@ def test_completion_knows_flags_and_queues(ctl):
 
     def words(*args):
         return ctl("complete", f"--socket={ctl.socket}", *args).stdout.split()
-    assert words("flag", "e") == ["enable", "eval"] and words("flag", "enable", "a") == ["async", "auto"]
+    assert words("flag", "e") == ["enable", "eval"] and words("flag", "a") == ["allow", "archive"] and words("flag", "enable", "a") == ["async", "auto"]
     assert words("flag", "create", "a") == [] and words("flag", "enable", "async", "") == []
     assert words("queues", "") == ["pause", "resume"] and words("queues", "pause", "doc") == ["documents"]
     assert words("flag", "create", "x", "--on-stale=k") == ["--on-stale=keep"]
