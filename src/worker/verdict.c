@@ -327,6 +327,9 @@ int verdict_of_run(const VerdictInput *input, Verdict *ret)
         if (r == -ENOMEM)
                 return r;
 
+        /* A handler that has outlived what the kernel killed, and names an error, knows better. */
+        if (cause == RUN_OOM_KILL && input->end->end.exit >= 0 && (d.error_code || r == -EINVAL))
+                cause = RUN_EXIT;
         if (cause == RUN_OOM_KILL)
                 verdict_of_interruption(
                         ret->cause, input->interruptions, input->max_interruptions, ret);

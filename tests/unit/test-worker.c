@@ -230,6 +230,21 @@ static void test_interruptions(void **state)
         assert_string_equal(v.error_code, "INTERRUPTED_TOO_OFTEN");
 }
 
+static void test_an_error_that_is_named_after_an_oom_kill(void **state)
+{
+        RunFrame end = { .type = RUN_FRAME_END,
+                .end = { .cause = RUN_OOM_KILL, .exit = 65, .result = RUN_RESULT_OK } };
+        Verdict v = verdict(&end, "{\"$reeve\":{\"error\":{\"code\":\"MEMORY_LIMIT\"}}}", 0);
+
+        assert_string_equal(v.state, "failed");
+        assert_string_equal(v.error_code, "MEMORY_LIMIT");
+        assert_string_equal(v.cause, "oom-kill");
+        assert_int_equal(v.counts, STORE_COUNTS_ATTEMPT);
+        v = verdict(&end, "{}", 0);
+        assert_string_equal(v.state, "ready");
+        assert_int_equal(v.counts, STORE_COUNTS_INTERRUPTION);
+}
+
 static void test_directives(void **state)
 {
         static const struct {
@@ -333,6 +348,7 @@ int main(void)
                 cmocka_unit_test(test_exit_statuses),
                 cmocka_unit_test(test_stopped_runs),
                 cmocka_unit_test(test_interruptions),
+                cmocka_unit_test(test_an_error_that_is_named_after_an_oom_kill),
                 cmocka_unit_test(test_directives),
                 cmocka_unit_test(test_last_line_is_the_message),
                 cmocka_unit_test(test_messages_are_cut_between_characters),
