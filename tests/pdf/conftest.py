@@ -1,14 +1,17 @@
 """PDFs through the real programs: reeve-api, reeve-worker, reeve-exec, the handlers, PostgreSQL. RunHost stands in for the
 generated units, as in tests/worker; what needs systemd is in tests/system."""
+import hashlib
 import importlib.util
 import json
 import pathlib
+import random
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import uuid
+import zlib
 
 import pytest
 
@@ -58,35 +61,78 @@ def book(tmp_path_factory):
     return make
 
 
-def write_pdf(path, contents, trailer="", objects=()):
-    """A PDF with a page for each content stream; more objects, whole, and entries of the trailer may be added."""
-    n = len(contents)
-    kids = " ".join(f"{5 + 2 * i} 0 R" for i in range(n))
-    table = {1: b"<</Type/Catalog/Pages 2 0 R>>", 2: f"<</Type/Pages/Kids[{kids}]/Count {n}>>".encode(),
+def rc4(key, data):
+    s, j, out = list(range(256)), 0, bytearray()
+    for i in range(256):
+        j = (j + s[i] + key[i % len(key)]) % 256
+        s[i], s[j] = s[j], s[i]
+    i = j = 0
+    for c in data:
+        i = (i + 1) % 256
+        j = (j + s[i]) % 256
+        s[i], s[j] = s[j], s[i]
+        out.append(c ^ s[(s[i] + s[j]) % 256])
+    return bytes(out)
+
+
+class Lock:
+    """Encryption by the standard handler, revision 2 (RC4, 40 bits): with a password for users, or with the owner's only."""
+
+    def __init__(self, password):
+        pad = bytes.fromhex("28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A")
+        owner = rc4(hashlib.md5((b"owner" + pad)[:32]).digest()[:5], (password + pad)[:32])
+        self.key = hashlib.md5((password + pad)[:32] + owner + (0xFFFFFFFC).to_bytes(4, "little") + b"id").digest()[:5]
+        self.trailer = (f"/ID[<{b'id'.hex()}><{b'id'.hex()}>]/Encrypt<</Filter/Standard/V 1/R 2/O<{owner.hex()}>"
+                        f"/U<{rc4(self.key, pad).hex()}>/P -4>>")
+
+    def __call__(self, number, data):
+        return rc4(hashlib.md5(self.key + number.to_bytes(3, "little") + bytes(2)).digest()[:10], data)
+
+
+def write_pdf(path, pages, resources="", more=None, lock=None):
+    """A PDF with a page for each content stream: bytes, or (entries of its dictionary, bytes). more: other streams, by number
+    (2,000,000 and above), that resources may name."""
+    first = 10
+    kids = " ".join(f"{first + 2 * i} 0 R" for i in range(len(pages)))
+    table = {1: b"<</Type/Catalog/Pages 2 0 R>>", 2: f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>".encode(),
              3: b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"}
-    for i, content in enumerate(contents):
-        resources = "/Font<</F 3 0 R>>" + "".join(f"/XObject<<{x} {y} 0 R>>" for x, y in [o[2:4] for o in objects][:1])
-        table[5 + 2 * i] = (f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Resources<<{resources}>>"
-                            f"/Contents {6 + 2 * i} 0 R>>").encode()
+    streams = dict(more or {})
+    for i, content in enumerate(pages):
+        n = first + 2 * i
+        table[n] = (f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Resources<</Font<</F 3 0 R>>{resources}>>"
+                    f"/Contents {n + 1} 0 R>>").encode()
+        streams[n + 1] = content
+    for n, content in streams.items():
         dictionary, data = content if isinstance(content, tuple) else ("", content)
-        table[6 + 2 * i] = f"<</Length {len(data)}{dictionary}>>stream\n".encode() + data + b"\nendstream"
-    for number, body, *_ in objects:
-        table[number] = body
+        data = lock(n, data) if lock else data
+        table[n] = f"<</Length {len(data)}{dictionary}>>stream\n".encode() + data + b"\nendstream"
     out, at = bytearray(b"%PDF-1.7\n"), {}
-    for number in sorted(table):
-        at[number] = len(out)
-        out += f"{number} 0 obj\n".encode() + table[number] + b"\nendobj\n"
-    xref = len(out)
-    out += b"xref\n"
-    for number in [0, *sorted(table)]:
-        out += f"{number} 1\n".encode() + (b"0000000000 65535 f \n" if number == 0 else f"{at[number]:010} 00000 n \n".encode())
-    out += f"trailer\n<</Size {max(table) + 1}/Root 1 0 R{trailer}>>\nstartxref\n{xref}\n%%EOF\n".encode()
-    path.write_bytes(out)
+    for n in sorted(table):
+        at[n] = len(out)
+        out += f"{n} 0 obj\n".encode() + table[n] + b"\nendobj\n"
+    xref = b"xref\n0 1\n0000000000 65535 f \n" + b"".join(f"{n} 1\n{at[n]:010} 00000 n \n".encode() for n in sorted(table))
+    end = (f"trailer\n<</Size {max(table) + 1}/Root 1 0 R{lock.trailer if lock else ''}>>\nstartxref\n{len(out)}\n%%EOF\n").encode()
+    path.write_bytes(bytes(out) + xref + end)
     return path
 
 
 def text_page(text):
     return f"BT /F 12 Tf 72 700 Td ({text}) Tj ET".encode()
+
+
+def endless_page():
+    """For resources and more of write_pdf(): forms that draw forms, ten times each, twelve deep. A tool needs years for it."""
+    more = {2000000 + i: (f"/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X {2000001 + i} 0 R>>>>", b"/X Do " * 10)
+            for i in range(12)}
+    more[2000012] = ("/Type/XObject/Subtype/Form/BBox[0 0 9 9]", b"0 0 m " * 50)
+    return {"resources": "/XObject<</X 2000000 0 R>>", "more": more}
+
+
+def greedy_page():
+    """A small stream with millions of words at places of their own, each of which a tool has to remember."""
+    r = random.Random(1)
+    words = b"".join(b"1 0 0 1 %d %d Tm (%c) Tj " % (r.randint(1, 600), r.randint(1, 780), r.choice(b"abcdefgh")) for _ in range(1000))
+    return "/Filter/FlateDecode", zlib.compress((b"BT /F 12 Tf " + words + b"ET\n") * 600, 9)
 
 
 class System:

@@ -1,7 +1,7 @@
 """Real documents: what comes out is what pdftotext says, page by page."""
 import pytest
 
-from conftest import page_texts
+from conftest import page_texts, wait_for
 
 
 def overlaps(system, id):
@@ -41,3 +41,44 @@ def test_a_real_document(system, book, n, chunks, at_once):
     assert bar == sorted(bar)
     if n >= 300:
         assert len({p for s, p in job["seen"] if s == "waiting" and 15 <= p <= 75}) >= 3, job["seen"]
+
+
+def check_whole(system, job, path, n):
+    files, texts = system.files(job["id"]), page_texts(path, n)
+    assert files == {f"page-{i:04}.txt": t for i, t in enumerate(texts, 1)}
+    assert job["result"]["words"] == sum(len(t.split()) for t in texts) and job["result"]["pages"] == n
+
+
+@pytest.mark.parametrize("when", ["chunks", "join"])
+def test_a_worker_killed_in_the_middle(system, book, when):
+    """kill -9 of the worker while chunks run, or while they are put together: no page is lost, none is there twice."""
+    path = book(300)
+    system.start()
+    worker = system.world.workers[-1]
+    id = system.upload(path)
+    children = "select count(*) from reeve.job j join {} d on d.job = j.id where j.parent = %s"
+    if when == "chunks":
+        wait_for(lambda: system.db.value(children.format("reeve.done"), id) >= 4 and system.db.value(
+            children.format("reeve.lease"), id) >= 2, 60, "some chunks, and some that run", step=0.005)
+    else:
+        wait_for(lambda: system.db.value("select count(*) from reeve.lease where job = %s and flags & 1 <> 0 and started", id), 60,
+                 "the join runs", step=0.005)
+    worker.kill9()
+    system.world.start(name="default:2")
+    job = wait_for(lambda: (j := system.job(id))["state"] in ("succeeded", "failed") and j, 90, "the end")
+    assert job["state"] == "succeeded", job
+    check_whole(system, job, path, 300)
+    assert len(system.chunks(id)) == 22 and {s for s, *_ in system.chunks(id)} == {"succeeded"}
+    interrupted = system.db.value("select count(*) from reeve.history h join reeve.job j on j.id = h.job "
+                                  "where h.event = 'interrupt' and (j.id = %s or j.parent = %s)", id, id)
+    assert interrupted >= 1
+    system.world.check_invariant()
+
+
+def test_two_workers_share_a_document(system, book):
+    system.start()
+    system.world.start(name="default:2")
+    path = book(100)
+    job = system.run(path)
+    check_whole(system, job, path, 100)
+    assert overlaps(system, job["id"]) <= 3

@@ -32,6 +32,15 @@ typedef struct Chunk {
         char error[PDF_ERROR_MAX]; /* of that page */
 } Chunk;
 
+static void note_failure(Chunk *c, unsigned i, int outcome, const char error[static PDF_ERROR_MAX])
+{
+        c->pages[i].outcome = outcome;
+        if (c->outcome != PDF_OK)
+                return;
+        c->outcome = outcome;
+        memcpy(c->error, error, PDF_ERROR_MAX);
+}
+
 static int read_range(Chunk *c)
 {
         const JsonValue *o = c->handler.payload;
@@ -69,8 +78,10 @@ static int read_together(Chunk *c)
         if (!sizes || fd < 0)
                 return sizes ? fd : -ENOMEM;
         r = pdf_handler_read_pages(&c->handler, c->first, c->last, true, fd, error);
+        if (r > 0 && c->n_pages == 1)
+                note_failure(c, 0, r, error);
         if (r != 0)
-                return r < 0 ? r : 1;
+                return r < 0 ? r : c->n_pages > 1;
         r = memfd_read(fd, c->handler.limits.output_max, &text, &size);
         if (r < 0)
                 return r;
@@ -99,12 +110,8 @@ static int read_page(Chunk *c, unsigned i)
         r = pdf_handler_read_pages(&c->handler, c->first + i, c->first + i, false, fd, error);
         if (r < 0)
                 return r;
-        p->outcome = r;
         if (r != PDF_OK) {
-                if (c->outcome == PDF_OK) {
-                        c->outcome = r;
-                        memcpy(c->error, error, sizeof(error));
-                }
+                note_failure(c, i, r, error);
                 return 0;
         }
         r = memfd_read(fd, c->handler.limits.output_max, &text, &p->size);

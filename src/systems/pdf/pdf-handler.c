@@ -104,7 +104,7 @@ int pdf_handler_read_pages(const PdfHandler *h, unsigned first, unsigned last, b
                 return -ENOMEM;
         (void) snprintf(from, sizeof(from), "%u", first);
         (void) snprintf(to, sizeof(to), "%u", last);
-        if (first == last)
+        if (!feed)
                 limits.timeout_usec = h->page_usec;
         argv[0] = tool;
         if (!feed)
@@ -130,7 +130,11 @@ int pdf_handler_count_pages(
         argv[0] = tool;
         argv[1] = path;
         r = pdf_tool_run(argv, fd, &h->limits, error);
-        if (r != 0)
+        if (r == PDF_FAILED && strstr(error, "the last page (0)")) {
+                *ret_pages = 0; /* it wants to show the first */
+                return PDF_OK;
+        }
+        if (r != PDF_OK)
                 return r;
         r = memfd_read(fd, PAYLOAD_MAX, &text, &size);
         if (r < 0)

@@ -299,7 +299,7 @@ static int write_chunk(PdfMerge *m, unsigned chunk, int output_fd)
         note_failed_pages(m, c);
         for (const JsonValue *v = json_value_first(pages, NULL); v && r >= 0;
                 v = json_value_next(pages, v, NULL)) {
-                uint64_t page, page_size;
+                uint64_t page = 0, page_size = 0;
 
                 (void) read_pair(v, &page, &page_size);
                 r = take_page(m, output_fd, (unsigned) page, text + at, (size_t) page_size);

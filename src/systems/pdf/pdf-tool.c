@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -182,6 +183,11 @@ int pdf_tool_run(const char *const *argv, int output_fd, const PdfLimits *limits
         if (r >= 0) {
                 last_line(&t, error);
                 r = judge(&t, status);
+                /* What it said before its end has nothing to do with it. */
+                if (r == PDF_TIMEOUT || r == PDF_MEMORY)
+                        (void) snprintf(error, PDF_ERROR_MAX, "%s",
+                                r == PDF_MEMORY ? "it wanted more memory than it may have"
+                                                : "it took longer than it may");
         }
         strbuf_done(&t.errors);
         return r;

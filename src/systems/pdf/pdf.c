@@ -109,7 +109,7 @@ static int spawn(const PdfHandler *h, const PdfPlan *p, const PdfMerge *m)
 static int split(const PdfHandler *h)
 {
         char status[80];
-        PdfPlan p;
+        PdfPlan p = {};
         int r;
 
         pdf_handler_progress(MARK_ANALYSE, "analysing");
@@ -144,7 +144,7 @@ static int finish(const PdfHandler *h, PdfMerge *m)
 static int join(const PdfHandler *h)
 {
         _cleanup_(pdf_merge_freep) PdfMerge *m = NULL;
-        PdfPlan p;
+        PdfPlan p = {};
         int r;
 
         r = analyse(h, &p);
