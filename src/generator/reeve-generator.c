@@ -93,6 +93,22 @@ static int link_wanted(const char *dir, const char *unit)
         return symlink(target, path) < 0 && errno != EEXIST ? -errno : 0;
 }
 
+/* systemctl mask reeve-view.service: every kind has its files put together for each run. */
+static bool view_is_masked(const Options *o)
+{
+        char path[4096], target[32];
+        ssize_t n;
+
+        if (snprintf(path, sizeof(path), "%s/etc/systemd/system/reeve-view.service", o->root) >=
+                (int) sizeof(path))
+                return false;
+        n = readlink(path, target, sizeof(target) - 1);
+        if (n < 0)
+                return false;
+        target[n] = '\0';
+        return streq(target, "/dev/null");
+}
+
 /* What a drop-in of the administrator changes is not looked at: it may be anything. */
 static bool has_drop_ins(const Options *o, const Kind *k)
 {
@@ -113,12 +129,14 @@ static int write_kind(const Options *o, const char *dir, const Kind *k)
         _cleanup_(strbuf_done) StrBuf socket = {}, service = {};
         const char *source = k->file;
         char path[4096], unit[256];
+        bool masked = view_is_masked(o);
         int r;
 
         if (strncmp(source, o->root, strlen(o->root)) == 0)
                 source += strlen(o->root);
-        unit_text_socket(&socket, k, source);
-        unit_text_service(&service, k, source, unit_text_takes_view(k) && !has_drop_ins(o, k));
+        unit_text_socket(&socket, k, source, !masked);
+        unit_text_service(
+                &service, k, source, !masked && unit_text_takes_view(k) && !has_drop_ins(o, k));
 
         snprintf(unit, sizeof(unit), UNIT_PREFIX "%s@.service", k->name);
         if (snprintf(path, sizeof(path), "%s/%s", dir, unit) >= (int) sizeof(path))

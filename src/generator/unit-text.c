@@ -120,15 +120,13 @@ static void put_head(StrBuf *b, const Kind *k, const char *what, const char *sou
                 put_value(b, "SourcePath", source);
 }
 
-void unit_text_socket(StrBuf *b, const Kind *k, const char *source)
+void unit_text_socket(StrBuf *b, const Kind *k, const char *source, bool view)
 {
         put_head(b, k, "socket", source);
         /* Only workers can connect, so nobody is there whom a trigger limit would hold back; it
          * would only stop a fast kind. */
         strbuf_printf(b,
-                "PartOf=reeve.target\n"
-                "Requires=reeve-view.service\n"
-                "After=reeve-view.service\n\n"
+                "PartOf=reeve.target\n%s\n"
                 "[Socket]\n"
                 "ListenSequentialPacket=/run/reeve/run/%s.sock\n"
                 "Accept=yes\n"
@@ -138,7 +136,8 @@ void unit_text_socket(StrBuf *b, const Kind *k, const char *source)
                 "SocketMode=0660\n"
                 "RemoveOnStop=yes\n"
                 "TriggerLimitIntervalSec=0\n",
-                k->name, REEVE_SLOTS_MAX);
+                view ? "Requires=reeve-view.service\nAfter=reeve-view.service\n" : "", k->name,
+                REEVE_SLOTS_MAX);
 }
 
 /* systemd takes 0 for no limit at all. */

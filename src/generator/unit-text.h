@@ -13,8 +13,8 @@
 #define UNIT_PREFIX  "reeve-run-"
 #define TIMER_PREFIX "reeve-schedule@"
 
-/* reeve-run-KIND.socket */
-void unit_text_socket(StrBuf *b, const Kind *k, const char *source);
+/* reeve-run-KIND.socket. view: not without reeve-view.service. */
+void unit_text_socket(StrBuf *b, const Kind *k, const char *source, bool view);
 /* reeve-run-KIND@.service. view: its runs take the view of reeve-view(8); else each has its own. */
 void unit_text_service(StrBuf *b, const Kind *k, const char *source, bool view);
 /* Whether the kind leaves to Reeve what its runs see of the host's files. */

@@ -127,6 +127,15 @@ def test_no_socket_without_the_view(tree):
     assert {"Requires=reeve-view.service", "After=reeve-view.service"} <= set(tree.socket("a").splitlines())
 
 
+def test_the_view_can_be_masked(tree):
+    tree.kind("a")
+    tree.link("etc/systemd/system/reeve-view.service", "/dev/null")
+    tree.generate()
+    assert "RootDirectory" not in tree.service("a") and "ProtectHome=yes" in tree.service("a").splitlines()
+    assert "reeve-view" not in tree.socket("a")
+    assert verify(tree.out / "reeve-run-a@.service", tree.out / "reeve-run-a.socket") == ""
+
+
 def test_root_gets_the_kernels_settings_read_only(tree):
     """As reeve-run nobody can write them; the mounts are left out, for they are slow."""
     tree.kind("a")

@@ -180,6 +180,18 @@ def test_the_view_follows_the_hosts_mounts_and_not_the_other_way_round(host):
     assert inside(host, "view", "echo ok") == [0, "ok"]
 
 
+def test_kinds_do_without_a_masked_view(host):
+    host.sh("systemctl stop reeve-view.service; systemctl mask reeve-view.service; systemctl daemon-reload; systemctl start reeve.target")
+    try:
+        host.wait_until(lambda: host.is_active("reeve-run-view.socket"))
+        assert host.sh("findmnt -rno TARGET | grep reeve-view || :") == ""
+        assert inside(host, "view", "echo ok") == [0, "ok"]
+        assert inside(host, "view", "ls /etc/reeve")[0] != 0
+    finally:
+        host.sh("systemctl unmask reeve-view.service; systemctl daemon-reload; systemctl restart reeve-run-view.socket")
+    assert inside(host, "view", "ls /etc/reeve")[0] != 0 and host.is_active("reeve-view.service")
+
+
 def test_nobody_destroys_the_host_through_the_view(host):
     host.sh("rm -rf --no-preserve-root /run/reeve-view/root/usr/lib/reeve /run/reeve-view/root/opt 2>/dev/null || :")
     assert host.sh("ls /usr/lib/reeve/reeve-worker /opt/client")
