@@ -18,7 +18,7 @@
 #define COPY_BUFFER_SIZE (64UL * 1024)
 /* Write-back is started after each of so many bytes, so that commit has little left to wait for and
  * an upload does not fill the memory with dirty pages. */
-#define WRITE_BEHIND (8UL * 1024 * 1024)
+#define WRITE_BEHIND (1UL * 1024 * 1024)
 #define LOCK_TRIES   50U /* 2 ms apart */
 
 struct BlobWriter {
