@@ -150,7 +150,9 @@ static int compare(const void *a, const void *b)
 
 static double msec_at(const Load *l, unsigned percent)
 {
-        return (double) l->samples[(l->n_samples - 1) * percent / 100] / 1000;
+        size_t at = (l->n_samples - 1) * percent / 100;
+
+        return (double) l->samples[at] / 1000;
 }
 
 static void report(Load *l, unsigned seconds)
