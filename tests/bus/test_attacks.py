@@ -109,7 +109,7 @@ def test_prompts_of_one_user_leave_room_for_others(wide):
         spin(lambda: len(polkit.prompts) == 16, what="prompts")
         p = client.send(ROOT, MANAGER, "SetFlagPercent", Variant("(sds)", ("a", 50, "")))
         p.wait()
-        assert p.seconds < 1 and len(polkit.prompts) == 16
+        assert p.seconds < 5 and len(polkit.prompts) == 16
         polkit.answer("no")
         spin(lambda: len(polkit.prompts) == 16, what="the next one's turn")
     finally:
@@ -133,7 +133,7 @@ def test_a_client_with_a_thousand_calls_leaves(wide):
     polkit.says = "yes"
     p = client.send(ROOT, MANAGER, "SetFlagPercent", Variant("(sds)", ("a", 52, "")))
     p.wait()
-    assert p.seconds < 1 and [e for e, *_ in manager.history("flag/a")] == ["create", "set-percent"]
+    assert p.seconds < 5 and [e for e, *_ in manager.history("flag/a")] == ["create", "set-percent"]
 
 
 def test_clients_that_come_and_leave(wide):

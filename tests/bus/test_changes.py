@@ -193,7 +193,7 @@ def test_a_change_reaches_the_api(manager, client, flag, database):
             pg.wait_for(lambda: value() is on, 5, "the API", step=0.002)
             reached.append(time.monotonic() - begin)
         assert len(manager.history("flag/async-processing")) == 12
-        assert sorted(reached)[5] < 0.1 and max(reached) < 0.5, reached
+        assert sorted(reached)[5] < 0.1 and max(reached) < 1.5, reached
     finally:
         web.close()
 
