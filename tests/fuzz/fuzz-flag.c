@@ -5,49 +5,63 @@
 #include "fuzz.h"
 #include "reeve-limits.h"
 
-static void check_rules(const FlagRules *rules)
+static void check_rule(const FlagRule *r)
 {
-        assert(rules->n_items <= REEVE_FLAG_RULES_MAX);
-        for (unsigned i = 0; i < rules->n_items; i++) {
-                const FlagRule *r = rules->items + i;
+        size_t n = strlen(r->property);
+        bool has_values = r->op == FLAG_IN ? r->n_values > 0 : r->n_values == 1;
 
-                assert(*r->property && strlen(r->property) <= REEVE_NAME_MAX);
-                assert(r->n_values > 0 && (r->n_values == 1 || r->op == FLAG_IN));
-                assert(flag_op_from_string(flag_op_to_string(r->op)) == r->op);
-        }
+        assert(n > 0);
+        assert(n <= REEVE_NAME_MAX);
+        assert(has_values);
+        assert(flag_op_from_string(flag_op_to_string(r->op)) == r->op);
+}
+
+static void check_parsed(int r, const FlagRules *rules, const JsonError *e)
+{
+        bool refused = r == -EINVAL || r == -EBADMSG;
+
+        assert(r == 0 || refused);
+        assert(!refused || (e->text[0] && !rules->items));
+        assert(rules->n_items <= REEVE_FLAG_RULES_MAX);
+        for (unsigned i = 0; rules->items && i < rules->n_items; i++)
+                check_rule(rules->items + i);
+}
+
+static void evaluate(Flag *f, const char *text, size_t size)
+{
+        _cleanup_(json_document_freep) JsonDocument *d = NULL;
+        FlagContext c;
+        FlagResult a, b;
+
+        if (json_parse(text, size, REEVE_JSON_DEPTH_MAX, &d, NULL) < 0 ||
+                flag_context_init(&c, json_document_root(d), NULL) < 0)
+                return;
+        a = flag_context_evaluate(&c, f);
+        b = flag_context_evaluate(&c, f);
+        assert(a.on == b.on);
+        assert(a.reason == b.reason);
+        f->enabled = false;
+        assert(!flag_context_evaluate(&c, f).on);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-        _cleanup_(json_document_freep) JsonDocument *d = NULL;
-        _cleanup_(flag_rules_done) FlagRules rules = {};
         const char *text = (const char *) data;
         const char *line = size > 0 ? memchr(text, '\n', size) : NULL;
         size_t n = line ? (size_t) (line - text) : size;
-        Flag f = { .key = (char *) "k", .enabled = true, .percent = 50000 };
-        FlagContext c = {};
-        FlagResult a, b;
+        Flag f = { .enabled = true, .percent = 50000 };
+        FlagContext nobody = {};
         JsonError e = {};
-        char **allow = NULL;
         int r;
 
-        r = flag_rules_parse(text, n, &rules, &e);
-        assert(r == 0 || ((r == -EINVAL || r == -EBADMSG) && e.text[0] && !rules.items));
-        check_rules(&rules);
-        if (flag_allow_parse(text, n, &allow, NULL) >= 0)
-                f.allow = allow;
-        f.rules = rules;
-        assert(!flag_context_evaluate(&c, &f).on);
-        if (line && json_parse(line + 1, size - n - 1, REEVE_JSON_DEPTH_MAX, &d, NULL) >= 0 &&
-                flag_context_init(&c, json_document_root(d), NULL) >= 0) {
-                a = flag_context_evaluate(&c, &f);
-                b = flag_context_evaluate(&c, &f);
-                assert(a.on == b.on && a.reason == b.reason);
-                f.enabled = false;
-                assert(!flag_context_evaluate(&c, &f).on);
-        }
-        f.rules = (FlagRules){};
-        f.key = NULL;
+        f.key = strdup("k");
+        assert(f.key);
+        r = flag_rules_parse(text, n, &f.rules, &e);
+        check_parsed(r, &f.rules, &e);
+        (void) flag_allow_parse(text, n, &f.allow, NULL);
+        assert(!flag_context_evaluate(&nobody, &f).on);
+        if (line)
+                evaluate(&f, line + 1, size - n - 1);
         flag_done(&f);
         return 0;
 }
