@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <systemd/sd-daemon.h>
 
 #include "api.h"
 #include "log.h"
+#include "program.h"
 
 static ApiOptions arg_options = { .blobs = "/var/lib/reeve/blobs" };
 
@@ -74,26 +74,12 @@ static int parse_argv(int argc, char *argv[])
         return 1;
 }
 
-static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+static void stop(void *userdata)
 {
         api_stop(userdata);
-        return 0;
 }
 
-static int block_signals(void)
-{
-        sigset_t set;
-
-        if (sigemptyset(&set) < 0 || sigaddset(&set, SIGTERM) < 0 || sigaddset(&set, SIGINT) < 0 ||
-                sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-                return -errno;
-        /* A client that goes away and a full disk are errors of calls, not ends of ours. */
-        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
-                return -errno;
-        return 0;
-}
-
-static int run_api(sd_event *event)
+static int run(sd_event *event, void *userdata)
 {
         _cleanup_(api_freep) Api *a = NULL;
         int r;
@@ -101,35 +87,18 @@ static int run_api(sd_event *event)
         r = api_new(event, &arg_options, &a);
         if (r < 0)
                 return r;
-        r = sd_event_add_signal(event, NULL, SIGTERM, on_signal, a);
-        if (r >= 0)
-                r = sd_event_add_signal(event, NULL, SIGINT, on_signal, a);
-        if (r < 0)
-                return log_error_errno(r, "Failed to watch signals: %m");
-
         /* Ready before the database is: until then requests are answered with 503. */
         (void) sd_notify(false, "READY=1");
-        r = sd_event_loop(event);
-        return r < 0 ? log_error_errno(r, "The event loop failed: %m") : 0;
+        return program_serve(event, stop, a);
 }
 
 int main(int argc, char *argv[])
 {
-        sd_event *event = NULL;
         int r;
 
         log_setup("reeve-api");
         r = parse_argv(argc, argv);
         if (r <= 0)
                 return r < 0 ? 2 : EXIT_SUCCESS;
-
-        r = block_signals();
-        if (r >= 0)
-                r = sd_event_default(&event);
-        if (r < 0)
-                (void) log_error_errno(r, "Failed to set up: %m");
-        else
-                r = run_api(event);
-        sd_event_unref(event);
-        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        return program_run(run, NULL);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <getopt.h>
 #include <malloc.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "log.h"
 #include "manager.h"
+#include "program.h"
 
 static ManagerOptions arg_options;
 
@@ -52,43 +52,22 @@ static int parse_argv(int argc, char *argv[])
         return 1;
 }
 
-static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+static void stop(void *userdata)
 {
         manager_stop(userdata);
-        return 0;
 }
 
-static int block_signals(void)
-{
-        sigset_t set;
-
-        if (sigemptyset(&set) < 0 || sigaddset(&set, SIGTERM) < 0 || sigaddset(&set, SIGINT) < 0 ||
-                sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-                return -errno;
-        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
-                return -errno;
-        return 0;
-}
-
-static int run_manager(sd_event *event)
+/* Ready when it has its name on the bus: the manager says so itself. */
+static int run(sd_event *event, void *userdata)
 {
         _cleanup_(manager_freep) Manager *m = NULL;
         int r = manager_new(event, &arg_options, &m);
 
-        if (r < 0)
-                return r;
-        r = sd_event_add_signal(event, NULL, SIGTERM, on_signal, m);
-        if (r >= 0)
-                r = sd_event_add_signal(event, NULL, SIGINT, on_signal, m);
-        if (r < 0)
-                return log_error_errno(r, "Failed to watch signals: %m");
-        r = sd_event_loop(event);
-        return r < 0 ? log_error_errno(r, "Leaving: %m") : 0;
+        return r < 0 ? r : program_serve(event, stop, m);
 }
 
 int main(int argc, char *argv[])
 {
-        sd_event *event = NULL;
         int r;
 
         log_setup("reeved");
@@ -98,14 +77,5 @@ int main(int argc, char *argv[])
         r = parse_argv(argc, argv);
         if (r <= 0)
                 return r < 0 ? 2 : EXIT_SUCCESS;
-
-        r = block_signals();
-        if (r >= 0)
-                r = sd_event_default(&event);
-        if (r < 0)
-                (void) log_error_errno(r, "Failed to set up: %m");
-        else
-                r = run_manager(event);
-        sd_event_unref(event);
-        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        return program_run(run, NULL);
 }

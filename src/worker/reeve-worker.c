@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
 #include "log.h"
 #include "parse-util.h"
+#include "program.h"
 #include "release.h"
 #include "worker-private.h"
 
@@ -100,65 +100,33 @@ static int parse_argv(int argc, char *argv[])
         return 1;
 }
 
-static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+static void stop(void *userdata)
 {
         worker_stop(userdata);
-        return 0;
 }
 
-static int block_signals(void)
-{
-        sigset_t set;
-
-        if (sigemptyset(&set) < 0 || sigaddset(&set, SIGTERM) < 0 || sigaddset(&set, SIGINT) < 0 ||
-                sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-                return -errno;
-        /* A launcher that goes away and a full disk are errors of calls, not ends of ours. */
-        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
-                return -errno;
-        return 0;
-}
-
-static int run_worker(sd_event *event)
+static int run(sd_event *event, void *userdata)
 {
         _cleanup_(worker_freep) Worker *w = NULL;
         int r;
 
+        if (arg_release)
+                return release_instance(event, arg_options.name, arg_options.root);
         r = worker_new(event, &arg_options, &w);
         if (r < 0)
                 return r;
-        r = sd_event_add_signal(event, NULL, SIGTERM, on_signal, w);
-        if (r >= 0)
-                r = sd_event_add_signal(event, NULL, SIGINT, on_signal, w);
-        if (r < 0)
-                return log_error_errno(r, "Failed to watch signals: %m");
-
         /* Ready before the database is: it waits for it, and says so. */
         (void) sd_notify(false, "READY=1");
-        r = sd_event_loop(event);
-        if (r < 0)
-                return log_error_errno(r, "The event loop failed: %m");
-        return 0;
+        return program_serve(event, stop, w);
 }
 
 int main(int argc, char *argv[])
 {
-        sd_event *event = NULL;
         int r;
 
         log_setup("reeve-worker");
         r = parse_argv(argc, argv);
         if (r <= 0)
                 return r < 0 ? 2 : EXIT_SUCCESS;
-
-        r = block_signals();
-        if (r >= 0)
-                r = sd_event_default(&event);
-        if (r < 0)
-                (void) log_error_errno(r, "Failed to set up: %m");
-        else
-                r = arg_release ? release_instance(event, arg_options.name, arg_options.root)
-                                : run_worker(event);
-        sd_event_unref(event);
-        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        return program_run(run, NULL);
 }
