@@ -2,6 +2,8 @@
 import json
 import time
 
+import pytest
+
 
 def test_the_installed_program(machine):
     assert machine.out("reevectl", "--version").startswith("reevectl ")
@@ -38,7 +40,15 @@ def test_a_job_through_the_whole_system(machine):
     assert "Nothing is wrong." in machine.out("reevectl", "status")
 
 
-def test_flags_and_queues_go_by_the_bus(machine):
+@pytest.fixture(scope="module")
+def reeved(machine):
+    """The machine when its reeved has seen the schema, too."""
+    machine.wait_until("busctl get-property org.reeve1 /org/reeve1 org.reeve1.Manager State | grep -q running", timeout=30)
+    return machine
+
+
+def test_flags_and_queues_go_by_the_bus(reeved):
+    machine = reeved
     machine.wait_until("reevectl flag list")
     machine.exec("reevectl", "flag", "create", "ctl-flag", "--enabled", "--percent=10", "--reason=a trial")
     machine.exec("reevectl", "flag", "percent", "ctl-flag", "100", "--reason=it works")
@@ -53,8 +63,9 @@ def test_flags_and_queues_go_by_the_bus(machine):
     assert "(dora)" in history[0]["actor"] and history[1]["actor"].startswith("uid:0 (root)")
 
 
-def test_on_a_terminal_an_agent_is_there_to_ask(machine):
+def test_on_a_terminal_an_agent_is_there_to_ask(reeved):
     """As systemctl starts it. That it then asks takes a login session, which these machines have not (systemctl fails there too)."""
+    machine = reeved
     machine.sh("reevectl flag create ctl-asked; useradd -M frida")
     script = "script -qec 'setpriv --reuid=frida --regid=frida --init-groups reevectl flag enable ctl-asked' /dev/null </dev/null"
     refused = machine.exec("bash", "-c", script, check=False)
@@ -64,7 +75,8 @@ def test_on_a_terminal_an_agent_is_there_to_ask(machine):
     assert "(frida)" not in machine.out("reevectl", "flag", "history", "ctl-asked")
 
 
-def test_a_paused_queue_is_left_alone_until_it_is_resumed(machine):
+def test_a_paused_queue_is_left_alone_until_it_is_resumed(reeved):
+    machine = reeved
     kind = "[Kind]\\nQueue=ctl-paused\\n[Exec]\\nStart=/bin/true\\n"
     machine.sh(f"mkdir -p /etc/reeve/kinds; printf '{kind}' >/etc/reeve/kinds/ctl-true.kind; systemctl daemon-reload;"
                " systemctl start reeve-run-ctl-true.socket; systemctl restart reeve-worker@default")
