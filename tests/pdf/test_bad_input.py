@@ -159,6 +159,17 @@ def test_no_pages(system, tmp_path):
     fails(system, write_pdf(tmp_path / "none.pdf", []), "NO_PAGES")
 
 
+def test_fewer_pages_than_it_says(system, tmp_path):
+    """A page that is not there is told, and is no empty page."""
+    system.start()
+    path = write_pdf(tmp_path / "lie.pdf", [text_page(f"page {i}") for i in range(1, 4)])
+    path.write_bytes(path.read_bytes().replace(b"/Count 3", b"/Count 5"))
+    job = system.run(path)
+    assert job["result"]["missing"] == [{"page": 4, "code": "DAMAGED"}, {"page": 5, "code": "DAMAGED"}]
+    assert system.files(job["id"]) == {f"page-{i:04}.txt": f"page {i}\n\n".encode() for i in range(1, 4)}
+    assert (job["result"]["pages"], job["result"]["pages_read"]) == (5, 3)
+
+
 def test_5000_pages(system, tmp_path):
     system.start()
     path = write_pdf(tmp_path / "many.pdf", [text_page(str(i)) for i in range(5000)])

@@ -67,6 +67,7 @@ static void test_words(void **state)
 
 static void test_heads(void **state)
 {
+        static const char smile[4] = { '\xf0', '\x9f', '\x98', '\x80' };
         char head[PDF_HEAD_MAX], other[PDF_HEAD_MAX], text[1000];
 
         pdf_head("  Some\n\n TEXT \xc3\x9c ", 17, head);
@@ -75,7 +76,7 @@ static void test_heads(void **state)
         assert_string_equal(head, "");
         /* 100 characters, whatever their bytes are. */
         for (unsigned i = 0; i < 250; i++)
-                memcpy(text + 4 * (size_t) i, "\xf0\x9f\x98\x80", 4);
+                memcpy(text + 4 * (size_t) i, smile, sizeof(smile));
         pdf_head(text, sizeof(text), head);
         assert_int_equal(strlen(head), 400);
         memset(text, 'x', sizeof(text));
@@ -322,18 +323,21 @@ static void test_the_second_round(void **state)
 
 static void test_children_that_do_not_fit(void **state)
 {
-        static const char *const texts[] = { "", "{\"state\":\"failed\"}\n",
-                "{\"state\":\"failed\"}\n{\"state\":\"failed\"}\n{\"state\":\"failed\"}\n{"
-                "\"state\":"
-                "\"failed\"}\n{\"state\":\"failed\"}\n",
-                "{\"state\":\"failed\"}\nnonsense\n", "{\"state\":\"failed\"}\n7\n" };
+        static const struct {
+                unsigned n_failed; /* lines before the last */
+                const char *last;
+        } cases[] = { { 0, "" }, { 1, "" }, { 5, "" }, { 1, "nonsense\n" }, { 1, "7\n" } };
         const Dirs *d = *state;
         const PdfPlan p = pdf_plan(31);
 
-        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(strbuf_done) StrBuf b = {};
                 PdfMerge *m = NULL;
 
-                put_file(d->in, "children.ndjson", texts[i]);
+                for (unsigned n = 0; n < cases[i].n_failed; n++)
+                        strbuf_puts(&b, "{\"state\":\"failed\"}\n");
+                strbuf_puts(&b, cases[i].last);
+                put_file(d->in, "children.ndjson", strbuf_str(&b));
                 assert_int_equal(pdf_merge_new(&p, d->in, &m), -EBADMSG);
         }
 }

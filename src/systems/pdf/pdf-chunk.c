@@ -32,13 +32,13 @@ typedef struct Chunk {
         char error[PDF_ERROR_MAX]; /* of that page */
 } Chunk;
 
-static void note_failure(Chunk *c, unsigned i, int outcome, const char error[static PDF_ERROR_MAX])
+static void note_failure(Chunk *c, unsigned i, int outcome, const char *error)
 {
         c->pages[i].outcome = outcome;
         if (c->outcome != PDF_OK)
                 return;
         c->outcome = outcome;
-        memcpy(c->error, error, PDF_ERROR_MAX);
+        (void) snprintf(c->error, sizeof(c->error), "%s", error);
 }
 
 static int read_range(Chunk *c)
@@ -77,7 +77,8 @@ static int read_together(Chunk *c)
 
         if (!sizes || fd < 0)
                 return sizes ? fd : -ENOMEM;
-        r = pdf_handler_read_pages(&c->handler, c->first, c->last, true, fd, error);
+        r = pdf_handler_read_pages(
+                &c->handler, c->first, c->last, c->handler.limits.timeout_usec, fd, error);
         if (r > 0 && c->n_pages == 1)
                 note_failure(c, 0, r, error);
         if (r != 0)
@@ -103,20 +104,28 @@ static int read_page(Chunk *c, unsigned i)
         _cleanup_(freep) char *text = NULL;
         ChunkPage *p = c->pages + i;
         char error[PDF_ERROR_MAX];
+        size_t size = 0;
         int r;
 
         if (fd < 0)
                 return fd;
-        r = pdf_handler_read_pages(&c->handler, c->first + i, c->first + i, false, fd, error);
+        r = pdf_handler_read_pages(
+                &c->handler, c->first + i, c->first + i, c->handler.page_usec, fd, error);
         if (r < 0)
                 return r;
         if (r != PDF_OK) {
                 note_failure(c, i, r, error);
                 return 0;
         }
-        r = memfd_read(fd, c->handler.limits.output_max, &text, &p->size);
+        r = memfd_read(fd, c->handler.limits.output_max, &text, &size);
         if (r < 0)
                 return r;
+        if (size == 0 ||
+                text[size - 1] != '\f') { /* the tool says nothing of a page that is none */
+                note_failure(c, i, PDF_DAMAGED, "there is no such page");
+                return 0;
+        }
+        p->size = size - 1;
         c->n_read++;
         return write_all(c->text_fd, text, p->size);
 }

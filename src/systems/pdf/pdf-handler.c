@@ -91,26 +91,21 @@ static int file_path(const PdfHandler *h, char **ret)
         return -ENOMEM;
 }
 
-int pdf_handler_read_pages(const PdfHandler *h, unsigned first, unsigned last, bool feed, int fd,
+int pdf_handler_read_pages(const PdfHandler *h, unsigned first, unsigned last, usec_t usec, int fd,
         char error[static PDF_ERROR_MAX])
 {
         _cleanup_(freep) char *tool = NULL, *path = NULL;
         PdfLimits limits = h->limits;
         char from[16], to[16];
-        const char *argv[] = { NULL, "-enc", "UTF-8", "-f", from, "-l", to, NULL, "-", NULL, NULL };
-        unsigned n = 7;
+        const char *argv[] = { NULL, "-enc", "UTF-8", "-f", from, "-l", to, NULL, "-", NULL };
 
         if (tool_path(h, "pdftotext", &tool) < 0 || file_path(h, &path) < 0)
                 return -ENOMEM;
         (void) snprintf(from, sizeof(from), "%u", first);
         (void) snprintf(to, sizeof(to), "%u", last);
-        if (!feed)
-                limits.timeout_usec = h->page_usec;
+        limits.timeout_usec = usec;
         argv[0] = tool;
-        if (!feed)
-                argv[n++] = "-nopgbrk";
-        argv[n++] = path;
-        argv[n] = "-";
+        argv[7] = path;
         return pdf_tool_run(argv, fd, &limits, error);
 }
 

@@ -42,9 +42,9 @@ void pdf_handler_progress(unsigned percent, const char *status);
 /* A temporary file without a name. Returns a descriptor or -errno. */
 int pdf_handler_temporary(void);
 
-/* Runs pdftotext for pages from first to last into fd. feed: each page ends with a form feed; else
- * it has page_usec only. As pdf_tool_run(). */
-int pdf_handler_read_pages(const PdfHandler *h, unsigned first, unsigned last, bool feed, int fd,
+/* Runs pdftotext for pages from first to last into fd; a form feed ends each page that is there.
+ * usec: how long it may take. As pdf_tool_run(). */
+int pdf_handler_read_pages(const PdfHandler *h, unsigned first, unsigned last, usec_t usec, int fd,
         char error[static PDF_ERROR_MAX]);
 /* Runs pdfinfo: *ret_pages is the number of pages. As pdf_tool_run(). */
 int pdf_handler_count_pages(
