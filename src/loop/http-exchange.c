@@ -279,8 +279,12 @@ void http_exchange_expire(HttpExchange *x, HttpExpire why)
 
 void http_exchange_on_deadline(HttpExchange *x)
 {
-        static const char late[] = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n"
-                                   "Connection: close\r\n\r\n";
+        /* No head, so there is nobody above who could say it: PROBLEM_REQUEST_TIMEOUT. */
+        static const char late[] =
+                "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\n"
+                "Content-Length: 95\r\nConnection: close\r\n\r\n"
+                "{\"type\":\"urn:reeve:problem:request-timeout\","
+                "\"title\":\"The request came too slowly\",\"status\":408}";
         const HttpLimits *limits = &x->loop->limits;
         usec_t allowed;
         usec_t used;

@@ -1,5 +1,6 @@
 """Life of connections: waiting, hanging up, deadlines, limits, stopping. Each measured trap of libmicrohttpd 0.9.75 under
 sd-event is a test here, named after what went wrong."""
+import json
 import os
 import signal
 import socket
@@ -182,6 +183,16 @@ def test_a_trickled_head_is_cut_by_the_total_deadline(start, text):
         assert 0.8 <= took <= 2
         assert reply == b"" or b" 408 " in reply
     s.wait_stats("connections", 1)
+
+
+def test_a_head_that_never_ends_is_told_so(start):
+    s = start("--head=1s")
+    with s.client() as c:
+        c.send("GET /now HTTP/1.1\r\nHost: h\r\nA: ")
+        reply = c.recv()
+        assert reply.status == 408 and reply.headers["content-type"] == "application/problem+json"
+        assert json.loads(reply.body) == {"type": "urn:reeve:problem:request-timeout", "title": "The request came too slowly", "status": 408}
+        assert c.closed(2)
 
 
 def test_a_trickled_head_on_a_kept_connection_is_cut(start):
