@@ -108,7 +108,11 @@ static int down(void)
 {
         int r = take_away(REEVE_VIEW);
 
-        return r < 0 ? log_error_errno(r, "Cannot unmount " REEVE_VIEW ": %m") : 0;
+        if (r < 0)
+                return log_error_errno(r, "Cannot unmount " REEVE_VIEW ": %m");
+        if (rmdir(REEVE_VIEW) == 0 || errno == ENOENT)
+                (void) rmdir(REEVE_VIEW_DIR); /* the package leaves nothing behind */
+        return 0;
 }
 
 static int up(void)
