@@ -1,9 +1,10 @@
-"""On a terminal: the bar, and no colour where none is wanted. Completion in a real bash."""
+"""On a terminal: the bar, and no colour where none is wanted. Completion in a real bash and zsh."""
 import fcntl
 import os
 import pathlib
 import pty
 import select
+import shutil
 import struct
 import subprocess
 import termios
@@ -105,3 +106,18 @@ def test_completion_in_bash(tmp_path):
     out, status = on_terminal(["bash", "--noprofile", "--rcfile", tmp_path / "rc", "-i"],
                               keys=[(b"ready> ", b"echo; reevectl list --state=succ\t"), (b"--state=succeeded ", b"--help; exit 8\n")])
     assert "--state=succeeded --help" in out and status == 8
+
+
+def test_completion_in_zsh(tmp_path):
+    """By the tabulator, in an interactive one with the completion where a package puts it."""
+    (tmp_path / "functions").mkdir()
+    shutil.copy(BASH.parent / "_reevectl", tmp_path / "functions")
+    (tmp_path / ".zshrc").write_text(f"PATH={CTL.parent}:$PATH\nPS1='ready> '\nunsetopt zle_bracketed_paste prompt_cr prompt_sp beep\n"
+                                     f"fpath=({tmp_path}/functions $fpath)\nautoload -Uz compinit && compinit -u -d {tmp_path}/dump\n")
+    zsh = {"ZDOTDIR": str(tmp_path), "HOME": str(tmp_path)}
+    out, status = on_terminal(["zsh", "-i"], zsh, columns=120,
+                              keys=[(b"ready> ", b"reevectl canc\t"), (b"cancel ", b"--rea\t"), (b"--reason=", b"x --help; exit 7\n")])
+    assert "Cancel jobs." in out and status == 7, out
+    out, status = on_terminal(["zsh", "-i"], zsh, columns=120,
+                              keys=[(b"ready> ", b"echo; reevectl list --state=succ\t"), (b"--state=succeeded ", b"--help; exit 8\n")])
+    assert "--state=" in out and status == 8, out
