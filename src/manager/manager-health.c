@@ -12,6 +12,7 @@
 
 #define TICK_USEC        (250 * USEC_PER_MSEC)
 #define FIRST_TICK_USEC  (50 * USEC_PER_MSEC) /* until the database has been seen */
+#define EARLY_USEC       USEC_PER_MIN /* so long the schema is looked for at each tick */
 #define REFRESH_USEC     (2 * USEC_PER_SEC)
 #define REFRESH_SHARE    20U /* at most a twentieth of the time is spent on refreshing */
 #define REFRESH_MAX_USEC (30 * USEC_PER_SEC)
@@ -22,10 +23,13 @@ static usec_t refresh_interval(const Manager *m)
 {
         usec_t interval = m->refresh_took_usec * REFRESH_SHARE;
 
+        /* Who has just set a host up steers it at once, and the schema is about to come then. */
+        if (m->schema_version < REEVE_SCHEMA_VERSION)
+                return now_usec(CLOCK_MONOTONIC) < m->started_usec + EARLY_USEC ? TICK_USEC
+                                                                                : REFRESH_USEC;
         if (interval > REFRESH_MAX_USEC)
                 return REFRESH_MAX_USEC;
-        return interval < REFRESH_USEC || m->schema_version < REEVE_SCHEMA_VERSION ? REFRESH_USEC
-                                                                                   : interval;
+        return interval < REFRESH_USEC ? REFRESH_USEC : interval;
 }
 
 static bool is_healthy(const Manager *m, usec_t now)
