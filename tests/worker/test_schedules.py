@@ -1,5 +1,6 @@
 """Random schedules: workers are killed and stopped, backends end, jobs are cancelled, handlers fail, spawn and die. In the end every
 job is in exactly one place, that is a terminal one, and nothing that ran is left."""
+import contextlib
 import os
 import pathlib
 import random
@@ -31,15 +32,44 @@ def handlers(world):
 
 
 def ours(world):
-    """Processes of handlers that are left: their environment names a directory of ours."""
-    mark, found = f"REEVE_OUTPUT_DIR={world.dir}".encode(), []
+    """Processes of handlers that are left, by pid with their command and output directory: it is below ours."""
+    mark, found = f"REEVE_OUTPUT_DIR={world.dir}".encode(), {}
     for p in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            if mark in (p / "environ").read_bytes() and (p / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
-                found.append((p.name, (p / "cmdline").read_bytes()))
+            place = [v for v in (p / "environ").read_bytes().split(b"\0") if v.startswith(mark)]
+            if place and (p / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+                found[int(p.name)] = ((p / "cmdline").read_bytes(), place[0])
         except OSError:
             continue
     return found
+
+
+def below(pid):
+    """All descendants of a process."""
+    found = []
+    for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            for c in children.read_text().split():
+                found += [int(c), *below(c)]
+        except OSError:
+            continue
+    return found
+
+
+def kill_launcher(world, launcher):
+    """And what was in its cgroup, as systemd does it then."""
+    os.kill(launcher.pid, signal.SIGSTOP)
+    there = ours(world)
+    places = {there[p][1] for p in below(launcher.pid) if p in there}
+    launcher.kill()
+    launcher.wait(10)
+    for _ in range(20):
+        left = [p for p, (_, place) in ours(world).items() if place in places]
+        for p in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(p, signal.SIGKILL)
+        if not left:
+            break
 
 
 def disturb(world, alive, rng, ids):
@@ -64,7 +94,7 @@ def disturb(world, alive, rng, ids):
     else:
         launchers = [p for p in world.host.launchers if p.poll() is None]
         if launchers:
-            rng.choice(launchers).kill()
+            kill_launcher(world, rng.choice(launchers))
 
 
 def start(world, name, wait=True):
