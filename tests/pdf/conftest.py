@@ -146,14 +146,17 @@ class System:
         for name in ("pdf", "pdf-chunk"):
             self.install(name)
 
-    def install(self, name, **options):
-        """The kind with other values for options of its Start= line: install("pdf-chunk", page_sec="1s")."""
+    def install(self, name, before=None, **options):
+        """The kind with other values for options of its Start= line: install("pdf-chunk", page_sec="1s"). before: what a shell
+        does first."""
         text = (HANDLERS / f"{name}.kind").read_text()
         for key, value in options.items():
             option = f"--{key.replace('_', '-')}="
             text = re.sub(option + r"\S+", option + value, text) if option in text else re.sub(
                 r"(?m)^(Start=.*)$", rf"\1 {option}{value}", text)
         program = [str(HANDLERS / name), *re.search(r"(?m)^Start=\S+ (.*)$", text)[1].split()]
+        if before:
+            program = ["/bin/sh", "-c", f'{before}; exec "$0" "$@"', *program]
         self.world.kinds.mkdir(exist_ok=True)
         (self.world.kinds / f"{name}.kind").write_text(text)
         if name in self.world.host.sockets:
