@@ -123,7 +123,10 @@ int ctl_tell_problem(const Answer *a)
                 return ctl_error(EXIT_STATUS_NO_CONNECTION,
                         "%s%s More by: reevectl status, journalctl -u reeve-api (HTTP %u).", text,
                         stop, status);
-        return ctl_error(exit_status_of(status), "%s%s (HTTP %u)", text, stop, status);
+        return ctl_error(exit_status_of(status), "%s%s (HTTP %u)%s", text, stop, status,
+                strstr(text, "unknown kind")
+                        ? " Try: reevectl kinds; reevectl kinds check says what is wrong with one"
+                        : "");
 }
 
 int ctl_ask(Ctl *c, const HttpAsk *ask, Answer *ret)

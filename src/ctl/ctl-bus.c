@@ -27,7 +27,8 @@ typedef struct BusFault {
 static const BusFault faults[] = {
         { BUS_ERROR_NO_SUCH_FLAG, EXIT_STATUS_NOT_FOUND, "", true, " Try: reevectl flag list" },
         { BUS_ERROR_NO_SUCH_QUEUE, EXIT_STATUS_NOT_FOUND, "", true, " Try: reevectl queues" },
-        { SD_BUS_ERROR_UNKNOWN_OBJECT, EXIT_STATUS_NOT_FOUND, "There is none of this name.", false,
+        { SD_BUS_ERROR_UNKNOWN_OBJECT, EXIT_STATUS_NOT_FOUND,
+                "There is no flag and no queue of this name.", false,
                 " Try: reevectl flag list, reevectl queues" },
         { BUS_ERROR_FLAG_EXISTS, EXIT_STATUS_FAILED, "", true, "" },
         { BUS_ERROR_NOT_READY, EXIT_STATUS_NO_CONNECTION, "", true, LATER },

@@ -264,9 +264,11 @@ static void take_slot(Run *r, Slot *s)
                 return;
         }
         run_failed_early(r, "missing", "NO_SOCKET",
-                e == -ENOENT ? "this host has no socket unit for the kind (systemctl daemon-reload "
-                               "makes it)"
-                             : strerror(-e));
+                e == -ENOENT || e == -ECONNREFUSED
+                        ? "this host has no socket unit for the kind that listens (systemctl "
+                          "daemon-reload makes it; then systemctl restart 'reeve-worker@*' starts "
+                          "it)"
+                        : strerror(-e));
 }
 
 static void enqueue_run(Run *r)

@@ -67,7 +67,8 @@ def test_cancel_and_retry(real):
     again = real("retry", job, status=0).stdout.strip()
     assert again != job and f"Retry of: {job}" in real("show", again, status=0).stdout
     assert "a mistake" in real("show", job, "--history", status=0).stdout
-    assert 'unknown kind "nope"' in real("submit", "nope", status=1).stderr
+    refused = real("submit", "nope", status=1).stderr
+    assert 'unknown kind "nope"' in refused and "reevectl kinds check" in refused
     real("show", "019aa905-7c00-7000-8000-000000000001", status=3)
 
 

@@ -60,7 +60,9 @@ def test_readme():
         assert "the other side does not answer" in history and "retry" in history
         assert "succeeded" in said["reevectl wait $retried"]
         assert "cancelled" in said["reevectl show --history $cancelled"] and "uid:0" in said["reevectl show --history $cancelled"]
-        assert '"outcome":"created"' in next(out for command, out in said.items() if command.startswith("curl"))
+        report, created = [out for command, out in said.items() if command.startswith("curl")]
+        assert report.startswith("all done") and '"outcome":"created"' in created
+        assert "the first week went well" in said["reevectl flag history async-processing"]
         listed = said["reevectl list"]
         assert [listed.count(state) for state in ("succeeded", "failed", "cancelled")] == [3, 1, 1]
         assert "Nothing is wrong." in said["reevectl status"]
