@@ -210,12 +210,21 @@ static void print_error(const JsonValue *job)
         printf("%12s: %s\n", "Error", strbuf_str(&b));
 }
 
-static void print_files(const JsonValue *files)
+#define FILES_SHOWN 10U /* of a job's files: the facts about the job must not scroll away */
+
+static void print_files(const JsonValue *files, const char *id)
 {
+        unsigned n = 0;
+
         for (const JsonValue *v = json_value_first(files, NULL); v;
                 v = json_value_next(files, v, NULL)) {
                 _cleanup_(strbuf_done) StrBuf b = {};
 
+                if (n++ == FILES_SHOWN && json_value_count(files) > FILES_SHOWN + 1) {
+                        printf("%12s: %u more, see GET /api/jobs/%s/files\n", "Files",
+                                json_value_count(files) - FILES_SHOWN, id);
+                        return;
+                }
                 text_clean(&b, member_text(v, "name"));
                 printf("%12s: %s (%s, %" PRIu64 " bytes)\n", "File", strbuf_str(&b),
                         streq(member_text(v, "direction"), "input") ? "input" : "output",
@@ -247,7 +256,7 @@ static int show_job(Ctl *c, const char *id)
         v = ctl_list(&b, "files");
         if (!v)
                 return EXIT_STATUS_FAILED;
-        print_files(v);
+        print_files(v, id);
         return EXIT_STATUS_OK;
 }
 

@@ -121,6 +121,10 @@ def test_show(service, ctl):
     assert f"Job: {JOB}" in lines and "State: failed" in lines and "Created: 2026-11-22 12:00:00" in lines
     assert "Error: EX_DATAERR: no PDF ?[2J" in lines and "File: a.txt (output, 12 bytes)" in lines
     assert ctl("show", JOB, "--json", status=0).stdout == json.dumps(FAILED) + "\n"
+    for n, shown in (11, 11), (12, 10):
+        service.answers[f"GET /api/jobs/{JOB}/files"] = response({"files": files["files"] * n})
+        run = ctl("show", JOB, status=0)
+        assert run.stdout.count("File:") == shown and (f"2 more, see GET /api/jobs/{JOB}/files" in run.stdout) == (n == 12)
 
 
 def test_show_history(service, ctl):
