@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "log.h"
 #include "maintenance.h"
+#include "program.h"
 
 static MaintenanceOptions arg_options = { .blobs = "/var/lib/reeve/blobs" };
 
@@ -58,26 +58,18 @@ static int parse_argv(int argc, char *argv[])
         return 1;
 }
 
+static int run(sd_event *event, void *userdata)
+{
+        return maintenance_run(event, &arg_options);
+}
+
 int main(int argc, char *argv[])
 {
-        sd_event *event = NULL;
-        sigset_t set;
         int r;
 
         log_setup("reeve-maintenance");
         r = parse_argv(argc, argv);
         if (r <= 0)
                 return r < 0 ? 2 : EXIT_SUCCESS;
-
-        if (sigemptyset(&set) < 0 || sigaddset(&set, SIGTERM) < 0 || sigaddset(&set, SIGINT) < 0 ||
-                sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-                r = -errno;
-        if (r >= 0)
-                r = sd_event_default(&event);
-        if (r < 0)
-                (void) log_error_errno(r, "Failed to set up: %m");
-        else
-                r = maintenance_run(event, &arg_options);
-        sd_event_unref(event);
-        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        return program_run(run, NULL);
 }

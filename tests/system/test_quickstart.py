@@ -216,13 +216,13 @@ def test_on_a_host(new_machine, leaflet):
     m = new_machine("--no-reeve", "--bind", f"{TREE}:{TREE}")
     m.put(leaflet, "/srv")
     for _ in range(2):
-        run = m.exec("sh", "-c", f"cd {TREE} && REEVE_MACHINES=/root/m {TOOL} --host --once /srv/leaflet.pdf", timeout=300, check=False)
+        run = m.exec("sh", "-c", f"cd {TREE} && REEVE_MACHINES=/srv/m {TOOL} --host --once /srv/leaflet.pdf", timeout=300, check=False)
         assert run.returncode == 0, run.stdout + run.stderr
         assert re.search(r"pages +30 of 30\n", run.stdout) and "apt-get purge reeve" in run.stdout, run.stdout
         assert m.is_active("reeve.target") and m.out("systemctl", "is-enabled", "reeve.target") == "enabled"
         assert m.psql("select count(*) from reeve.api_key where revoked_at is null", user=None) == "0", "its key is revoked"
-        assert m.sh("ls /root/m/quickstart") == "lock"
+        assert m.sh("ls /srv/m/quickstart") == "lock"
     m.sh("DEBIAN_FRONTEND=noninteractive dpkg --purge scdoc; rm -f /var/cache/apt/archives/scdoc*")
-    run = m.exec("sh", "-c", f"cd {TREE} && REEVE_MACHINES=/root/m {TOOL} --host --once /srv/leaflet.pdf", timeout=120, check=False)
+    run = m.exec("sh", "-c", f"cd {TREE} && REEVE_MACHINES=/srv/m {TOOL} --host --once /srv/leaflet.pdf", timeout=120, check=False)
     assert run.returncode == 1 and "installing Debian's packages scdoc" in run.stdout
     assert "cannot install what is needed from Debian's packages. Is there a network" in run.stderr, run.stderr

@@ -135,7 +135,7 @@ def test_a_run_has_a_unit_of_its_own_and_its_words_are_in_the_journal(world):
 
 def test_a_recycled_worker_is_started_again(world):
     """RecycleJobs=: a clean exit in the unit's eyes, and the next process takes the jobs that are left."""
-    world.m.sh("mkdir -p /etc/reeve/pools && cp /etc/reeve/pools/default.conf /root/default.conf && "
+    world.m.sh("mkdir -p /etc/reeve/pools && cp /etc/reeve/pools/default.conf /srv/default.conf && "
                "echo RecycleJobs=5 >>/etc/reeve/pools/default.conf && systemctl restart reeve-worker@default")
     try:
         before = world.m.main_pid("reeve-worker@default")
@@ -147,7 +147,7 @@ def test_a_recycled_worker_is_started_again(world):
         assert world.m.main_pid("reeve-worker@default") != before
         assert world.m.property("reeve-worker@default", "Result") == "success"
     finally:
-        world.m.sh("cp /root/default.conf /etc/reeve/pools/default.conf; systemctl restart reeve-worker@default")
+        world.m.sh("cp /srv/default.conf /etc/reeve/pools/default.conf; systemctl restart reeve-worker@default")
 
 
 def test_a_reused_slot_serves_many_jobs(world):
@@ -187,8 +187,8 @@ def test_a_deadline_that_passes_is_a_cause(world):
 
 def test_an_input_that_is_gone_is_a_cause(world):
     """Its blob is lost from the store while the job waits."""
-    world.m.sh("echo something >/root/doc.txt")
-    id = world.m.out("reevectl", "submit", "nap", "0", "--file=doc.txt=/root/doc.txt", "--delay=1s")
+    world.m.sh("echo something >/srv/doc.txt")
+    id = world.m.out("reevectl", "submit", "nap", "0", "--file=doc.txt=/srv/doc.txt", "--delay=1s")
     digest = world.psql(f"select digest from reeve.blob_ref where job = '{id}'").removeprefix("sha256:")
     world.m.sh(f"rm /var/lib/reeve/blobs/default/{digest[:2]}/{digest[2:]}")
     world.wait(id)
