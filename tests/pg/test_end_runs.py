@@ -525,8 +525,7 @@ def test_an_end_after_a_cancel_that_is_not_committed(queue, state, expected):
     a.commit()
     assert t.result() == {r["run_id"]}
     assert queue.state(job) == expected
-    # The request came after the end's snapshot, so it is left to the worker's next look.
-    assert b.run("list-cancels", queue.instance) == []
+    # Though the request came after the end's snapshot.
     assert queue.root.value("select count(*) from reeve.cancel_request") == 0
     queue.check()
 
@@ -660,10 +659,8 @@ def test_runs_of_a_stopped_instance_are_found_and_freed(queue):
     w.end(*[(o["run_id"], o["run_key"]) for o in orphans], state="ready", cause="worker-died", interrupted=True)
     assert w.run("list-orphans", 10) == []
     assert not queue.root.value("select reaped from reeve.instance where id = %s", old)  # a claim may still come
-    queue.root.sql("insert into reeve.cancel_request values (1, %s)", old)  # of a run that ended at the same moment
     queue.root.sql("update reeve.instance set stopped_at = now() - interval '2 minutes' where id = %s", old)
     w.run("list-orphans", 10)
-    assert queue.root.value("select count(*) from reeve.cancel_request") == 0
     assert queue.root.value("select reaped from reeve.instance where id = %s", old)
     assert len(w.claim(10)) == 2
     assert [r["run_id"] for r in w.run("list-own-runs", queue.instance)][0] == mine["run_id"]

@@ -29,8 +29,9 @@ with input as materialized (
                 i.error_code, i.error_message, i.result, i.result_blob, i.delay_usec, i.cpu_usec, i.max_rss, i.unit, i.log,
                 (l.attempt + coalesce(not i.interrupted, false)::integer)::smallint as attempt,
                 (l.interruptions + coalesce(i.interrupted, false)::integer)::smallint as interruptions
-), asked as (
-        delete from reeve.cancel_request c using gone g where g.cancel_actor is not null and c.run_id between g.run_id and g.run_id
+), asked as materialized (
+        select reeve.forget_cancels(a.runs)
+        from (select array_agg(g.run_id) as runs from gone g where g.cancel_actor is not null) a where a.runs is not null
 ), ended as (
         insert into reeve.done (job, state, claimed_at, run_id, attempt, interruptions, cause, exit_status, exit_signal,
                 error_code, error_message, result, result_blob, host, unit, cpu_usec, max_rss, log, actor, reason)
@@ -72,4 +73,4 @@ with input as materialized (
 ), parents_told as materialized (
         select reeve.children_ended(p.ids) from parents p where p.ids is not null
 )
-select g.run_id from gone g where (select count(*) from parents_told) >= 0
+select g.run_id from gone g where (select count(*) from parents_told) >= 0 and (select count(*) from asked) >= 0

@@ -1,7 +1,6 @@
 -- Runs of stopped instances, for whoever gets there first to end. An instance counts as unreaped until a minute after
 -- its end, for a claim that was under way may still have been committed.
--- Cancel requests that were left are cleared with the mark.
--- Locks: the instance rows marked reaped, cleared rows. Rows: <= $1. Index: instance_unreaped; lease_pkey from the instance's first run.
+-- Locks: the instance rows marked reaped. Rows: <= $1. Index: instance_unreaped; lease_pkey from the instance's first run.
 -- $1 integer most
 with unreaped as (
         select i.id, i.first_run, i.host, i.stop_cause, i.stopped_at from reeve.instance i
@@ -17,9 +16,6 @@ with unreaped as (
         from unreaped u
         where i.id = u.id and u.stopped_at < clock_timestamp() - interval '1 minute'
                 and not exists (select from orphan o where o.instance = u.id)
-        returning i.id
-), cleared as (
-        delete from reeve.cancel_request c using reaped r where c.instance between r.id and r.id
 )
 select o.run_id, o.run_key, o.job, o.attempt, o.interruptions, o.started, o.host, o.stop_cause, j.max_interruptions
 from orphan o cross join lateral (select * from reeve.job j where j.id = o.job limit 1) j limit $1::integer
