@@ -52,12 +52,13 @@ static void watch_socket(Launcher *l)
                 (void) sd_event_source_set_io_events(l->sock_source, events);
 }
 
-/* No further frame can come or go. */
+/* No further frame can come or go. Whoever is in the middle of sending goes on; on_socket() is
+ * called next, for a socket that is shut down is always ready, and ends the run and the slot. */
 static void disconnect(Launcher *l)
 {
         l->connected = false;
         l->closing = true;
-        l->sock_source = sd_event_source_unref(l->sock_source);
+        (void) shutdown(l->sock, SHUT_RDWR);
         while (l->queue) {
                 Outgoing *o = l->queue;
 
@@ -163,10 +164,12 @@ static int on_socket(sd_event_source *s, int fd, uint32_t events, void *userdata
                 flush_queue(l);
         if (l->connected && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
                 r = receive_frame(l);
-                if (r < 0 && r != -EAGAIN) {
+                if (r < 0 && r != -EAGAIN)
                         disconnect(l);
-                        slot_stop(l, RUN_DRAINED);
-                }
+        }
+        if (!l->connected) {
+                l->sock_source = sd_event_source_unref(l->sock_source);
+                slot_stop(l, RUN_DRAINED);
         }
         slot_advance(l);
         return 0;
@@ -355,6 +358,7 @@ Launcher *launcher_free(Launcher *l)
         safe_close(l->oom_fd);
         exec_dirs_done(&l->dirs);
         exec_env_free(l->env);
+        sd_event_source_unref(l->sock_source);
         sd_event_source_unref(l->listener.source);
         safe_close(l->listener.fd);
         sd_event_source_unref(l->timer);

@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -112,6 +113,28 @@ l.start(); l.wait_for("started"); print(l.pid, flush=True); time.sleep(60)
     wait_until(lambda: not alive(marker) and is_gone(pid), timeout=1.3)
     assert time.monotonic() - t < 1.3
     assert list(tmp_path.glob("reeve-run-*")) == []
+
+
+def test_worker_gone_before_the_launcher_began():
+    """It had connected and was killed while systemd started the unit: nothing would ever end the launcher but itself."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    p = subprocess.Popen([EXEC, "--unit=test.service", "--", "/bin/true"], stdin=theirs)
+    theirs.close()
+    try:
+        assert p.wait(5) == 0
+    finally:
+        p.kill()
+
+
+def test_worker_that_takes_nothing_more(py, marker):
+    """The launcher learns it by sending, not by reading: the run ends all the same."""
+    launcher = py(ESCAPE + f"escape('{marker}')\nfor i in range(10000): os.write(3, b'{{\"progress\":%d}}\\n' % (i % 100)); time.sleep(0.01)")
+    launcher.start()
+    launcher.wait_for("progress")
+    launcher.sock.shutdown(socket.SHUT_RD)
+    assert launcher.gone(5) == 0
+    assert alive(marker) == []
 
 
 def test_idle_slot_ends_with_its_connection(sh):
