@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "api-create.h"
+#include "api-jobs.h"
 
 #include <stdio.h>
 
@@ -19,6 +20,7 @@ static void create_free(Call *c)
         }
         for (unsigned i = 0; i < k->n_errors; i++)
                 free(k->errors[i].detail);
+        free(k->userdata);
         free(k->files);
         free(k->blobs);
         free(k->key);
@@ -100,13 +102,18 @@ static void put_row(JsonWriter *w, const EnqueueRow *row)
                 json_put_string(w, "state", row->scheduled ? "scheduled" : "ready");
 }
 
-static void reply_one(Call *c, const EnqueueRow *row)
+static void reply_one(Create *k, const EnqueueRow *row)
 {
+        Call *c = k->call;
         _cleanup_(strbuf_done) StrBuf b = {};
         JsonWriter w = json_writer(&b);
         char location[64];
 
         (void) snprintf(c->id, sizeof(c->id), "%s", row->job);
+        if (k->reply) {
+                k->reply(k, row);
+                return;
+        }
         if (row->outcome == ENQUEUE_EXISTS) {
                 call_show_job(c, 200);
                 return;
@@ -171,11 +178,15 @@ static void on_enqueued(
         else if (k->bulk)
                 reply_bulk(c, rows, n);
         else
-                reply_one(c, rows);
+                reply_one(k, rows);
 }
 
 static void submit(Create *k)
 {
+        if (k->submit) {
+                k->submit(k);
+                return;
+        }
         enqueuer_submit(k->call->api->enqueuer, k->order, on_enqueued, k);
 }
 

@@ -34,8 +34,9 @@ typedef struct CreateFile {
         uint64_t size;
 } CreateFile;
 
+typedef struct Create Create;
 /* A request that creates jobs. */
-typedef struct Create {
+struct Create {
         Call *call;
         EnqueueOrder *order;
         bool bulk;
@@ -55,7 +56,14 @@ typedef struct Create {
         unsigned n_files;
         char head[CREATE_HEAD_MAX]; /* the first bytes of the last file */
         size_t n_head;
-} Create;
+        /* of routes with rules of their own */
+        const char
+                *queue; /* in place of what the job names, which its Idempotency-Key stands for */
+        void (*uploaded)(Create *k); /* all of the form has come */
+        void (*submit)(Create *k); /* in place of making the job: its files are noted */
+        void (*reply)(Create *k, const EnqueueRow *row); /* answers for a job that is there */
+        void *userdata; /* freed with it */
+};
 
 /* Makes it the call's data. NULL: the call was answered. */
 Create *create_new(Call *c);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 
-#include "api-private.h"
+#include "api-jobs.h"
 #include "http-field.h"
 #include "job.h"
 #include "sha256.h"
 
 #define HISTORY_MAX 1000U
 
-static void not_found(Call *c)
+void call_no_job(Call *c)
 {
         call_problem(c, PROBLEM_NOT_FOUND, "There is no job %s.", c->id);
 }
@@ -47,7 +47,7 @@ static bool is_visible(Call *c, int error, const char *const *row)
         if (call_failed(c, error))
                 return false;
         if (!row || !caller_sees(&c->caller, row[STORE_JOB_TENANT], row[STORE_JOB_SUBJECT])) {
-                not_found(c);
+                call_no_job(c);
                 return false;
         }
         return true;
@@ -76,6 +76,11 @@ void call_show_job(Call *c, unsigned status)
                         &c->pending));
 }
 
+static void show_job(Call *c)
+{
+        call_show_job(c, 200);
+}
+
 static void on_waited_job(int error, const char *const *row, void *userdata)
 {
         Call *c = userdata;
@@ -90,7 +95,7 @@ static void on_waited_job(int error, const char *const *row, void *userdata)
                 job_state_is_terminal(job_state_from_string(row[STORE_JOB_STATE])))
                 reply_job(c, 200, row[STORE_JOB_BODY]);
         else
-                (void) call_failed(c, waiters_add(c->api->waiters, c, usec));
+                (void) call_failed(c, waiters_add(c->api->waiters, c, usec, show_job));
 }
 
 void handle_get_job(HttpRequest *r, void *userdata)
@@ -114,19 +119,14 @@ void handle_get_job(HttpRequest *r, void *userdata)
 
 typedef void (*ActStart)(Call *c, const char *reason);
 
-/* Reads {"reason": "..."}, if there is a body. */
-static bool read_reason(
-        Call *c, const char *data, size_t size, JsonDocument **ret, const char **ret_reason)
+bool call_read_json(
+        Call *c, const char *data, size_t size, const char *const *known, JsonDocument **ret)
 {
-        static const char *const known[] = { "reason", NULL };
         JsonError e;
-        const char *reason = NULL;
         int r;
 
-        if (size == 0) {
-                *ret_reason = http_request_get_query(c->request, "reason");
+        if (size == 0)
                 return true;
-        }
         r = json_parse(data, size, REEVE_JSON_DEPTH_MAX, ret, &e);
         if (r == -EBADMSG) {
                 call_problem(
@@ -135,13 +135,34 @@ static bool read_reason(
         }
         if (r >= 0)
                 r = json_value_check_fields(json_document_root(*ret), known, &e);
-        if (r >= 0)
-                r = json_get_string(json_document_root(*ret), "reason", &reason, &e);
-        if (r == -EINVAL) {
-                call_problem(c, PROBLEM_INVALID, "%s.", e.text);
+        return call_has_field(c, r, &e);
+}
+
+bool call_has_field(Call *c, int r, const JsonError *e)
+{
+        if (r == -EINVAL || r == -ERANGE) {
+                call_problem(c, PROBLEM_INVALID, "%s.", e->text);
                 return false;
         }
-        if (call_failed(c, r < 0 ? r : 0))
+        return !call_failed(c, r < 0 ? r : 0);
+}
+
+/* Reads {"reason": "..."}, if there is a body. */
+static bool read_reason(
+        Call *c, const char *data, size_t size, JsonDocument **ret, const char **ret_reason)
+{
+        static const char *const known[] = { "reason", NULL };
+        const char *reason = NULL;
+        JsonError e;
+
+        if (!call_read_json(c, data, size, known, ret))
+                return false;
+        if (!*ret) {
+                *ret_reason = http_request_get_query(c->request, "reason");
+                return true;
+        }
+        if (!call_has_field(
+                    c, json_get_string(json_document_root(*ret), "reason", &reason, &e), &e))
                 return false;
         if (reason && strlen(reason) > REEVE_REASON_MAX) {
                 call_problem(c, PROBLEM_INVALID, "reason: at most %u bytes.", REEVE_REASON_MAX);
@@ -151,7 +172,7 @@ static bool read_reason(
         return true;
 }
 
-static StoreAct make_act(const Call *c, const char *reason)
+StoreAct call_act(const Call *c, const char *reason)
 {
         return (StoreAct){ .id = c->id,
                 .tenant = c->caller.tenant[0] ? c->caller.tenant : NULL,
@@ -170,7 +191,7 @@ static void on_cancelled(int error, const char *const *row, void *userdata)
         if (call_failed(c, error < 0 ? error : row && row[0] ? 0 : -EPROTO))
                 return;
         if (streq(row[0], "not-found")) {
-                not_found(c);
+                call_no_job(c);
                 return;
         }
         if (streq(row[0], "finished")) {
@@ -194,7 +215,7 @@ static void cancel_collected(HttpRequest *r, const char *data, size_t size, void
 
         if (!read_reason(c, data, size, &d, &reason))
                 return;
-        act = make_act(c, reason);
+        act = call_act(c, reason);
         (void) call_failed(c, store_cancel_job(c->api->store, &act, on_cancelled, c, &c->pending));
 }
 
@@ -213,7 +234,7 @@ static void on_retried(int error, const char *const *row, void *userdata)
                 return;
         outcome = row[STORE_RETRY_OUTCOME];
         if (streq(outcome, "not-found")) {
-                not_found(c);
+                call_no_job(c);
         } else if (streq(outcome, "live")) {
                 call_problem(c, PROBLEM_CONFLICT, "Job %s has not ended.", c->id);
         } else if (streq(outcome, "refused") || !row[STORE_RETRY_JOB]) {
@@ -237,7 +258,7 @@ static void retry_collected(HttpRequest *r, const char *data, size_t size, void 
         if (!read_reason(c, data, size, &d, &reason) ||
                 call_failed(c, uuid_new_v7(now_usec(CLOCK_REALTIME), &uuid)))
                 return;
-        act = make_act(c, reason);
+        act = call_act(c, reason);
         act.new_id = uuid_format(&uuid, id);
         (void) call_failed(c, store_retry_job(c->api->store, &act, on_retried, c, &c->pending));
 }

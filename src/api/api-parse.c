@@ -267,8 +267,10 @@ static int read_fields(JobReader *j)
                 return wrong(j, "kind", "it is missing");
         if (r >= 0)
                 r = read_text(j, "kind", REEVE_NAME_MAX, true);
-        if (r >= 0)
+        if (r >= 0 && !j->create->queue)
                 r = read_text(j, "queue", REEVE_NAME_MAX, true);
+        else if (r >= 0)
+                json_put_string(&j->writer, "queue", j->create->queue);
         if (r >= 0)
                 r = read_text(j, "unique_key", CREATE_KEY_MAX, false);
         if (r >= 0)

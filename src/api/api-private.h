@@ -17,6 +17,7 @@
 #define STALL_USEC    (3 * USEC_PER_SEC) /* an answer that takes longer: the database is stuck */
 #define WAIT_MAX_USEC (60 * USEC_PER_SEC) /* ?wait= */
 #define CALL_CODES    8 /* different status codes of a route that are counted apart */
+#define CALL_FIELDS   4 /* of its answer, added with call_add_field() */
 typedef enum ApiRight {
         API_PUBLIC,
         API_EVALUATE, /* flags: answered without the database */
@@ -56,8 +57,11 @@ struct Call {
         StoreRequest *pending; /* cancelled with the call */
         void (*cleanup)(Call *c); /* frees data */
         void *data;
+        char *fields[CALL_FIELDS][2]; /* names and values for its answer */
         usec_t started_usec;
 };
+/* Goes on with a call, which it may end. */
+typedef void (*CallReady)(Call *c);
 
 typedef struct RouteCount {
         unsigned codes[CALL_CODES];
@@ -103,6 +107,8 @@ void call_problem(Call *c, Problem problem, const char *format, ...) _printf_(3,
 void call_report(Call *c, const ProblemReport *report);
 /* The problem for an error of the store or of the program; logs what is a fault of ours. */
 void call_fault(Call *c, int error);
+/* A field of the answer, whatever that will be. Returns 0, -ENOBUFS or -ENOMEM. */
+int call_add_field(Call *c, const char *name, const char *value);
 /* {"NAME": ...} of a list's row. */
 void call_list(Call *c, int error, const char *const *row, const char *name);
 /* A JSON text as it is. */
@@ -133,14 +139,3 @@ void api_accept(Api *a);
 /* Whether the database can be asked; detail says why not. While the service stops too: what is on a
  * connection that was accepted is served. */
 bool api_is_available(const Api *a, char *detail, size_t size);
-
-/* ---- api-jobs.c, api-wait.c, api-files.c, api-list.c ---- */
-/* Asks for the job c->id and answers with it. */
-void call_show_job(Call *c, unsigned status);
-
-int waiters_new(Api *a, Waiters **ret);
-Waiters *waiters_free(Waiters *w);
-/* Answers the call with its job when it has ended, or after the time with what it is then. */
-int waiters_add(Waiters *w, Call *c, usec_t usec);
-/* Answers all now: the program stops. */
-void waiters_flush(Waiters *w);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "api-private.h"
+#include "api-jobs.h"
 
 /* Long polls. One statement asks for all jobs that anybody waits for. */
 
@@ -11,6 +11,7 @@ struct Waiter {
         Waiters *waiters;
         Waiter *prev, *next;
         Call *call;
+        CallReady ready;
         usec_t until_usec;
 };
 
@@ -38,9 +39,10 @@ static void free_waiter(Call *c)
 static void release(Waiter *w)
 {
         Call *c = w->call;
+        CallReady ready = w->ready;
 
         free_waiter(c);
-        call_show_job(c, 200);
+        ready(c);
 }
 
 static void on_ended(int error, const char *const *ids, unsigned n_ids, void *userdata)
@@ -132,13 +134,13 @@ Waiters *waiters_free(Waiters *all)
         return mfree(all);
 }
 
-int waiters_add(Waiters *all, Call *c, usec_t usec)
+int waiters_add(Waiters *all, Call *c, usec_t usec, CallReady ready)
 {
         Waiter *w = new0(Waiter, 1);
 
         if (!w)
                 return -ENOMEM;
-        *w = (Waiter){ .waiters = all, .call = c, .prev = all->last };
+        *w = (Waiter){ .waiters = all, .call = c, .ready = ready, .prev = all->last };
         w->until_usec = now_usec(CLOCK_MONOTONIC) + usec;
         *(all->last ? &all->last->next : &all->first) = w;
         all->last = w;

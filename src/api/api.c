@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "api-auth.h"
+#include "api-jobs.h"
 #include "api-private.h"
 
 #include <stdio.h>
@@ -28,6 +29,10 @@ static Call *call_free(Call *c)
                 c->api->calls = c->next;
         if (c->next)
                 c->next->prev = c->prev;
+        for (unsigned i = 0; i < CALL_FIELDS; i++) {
+                free(c->fields[i][0]);
+                free(c->fields[i][1]);
+        }
         return mfree(c);
 }
 
@@ -50,10 +55,24 @@ static void count(const Call *c, unsigned status)
                 }
 }
 
+int call_add_field(Call *c, const char *name, const char *value)
+{
+        for (unsigned i = 0; i < CALL_FIELDS; i++)
+                if (!c->fields[i][0]) {
+                        int r = free_and_strdup(&c->fields[i][1], value);
+
+                        return r < 0 ? r : free_and_strdup(&c->fields[i][0], name);
+                }
+        return -ENOBUFS;
+}
+
 void call_reply(Call *c, HttpResponse *response, unsigned status)
 {
         HttpRequest *r = c->request;
 
+        for (unsigned i = 0; response && i < CALL_FIELDS && c->fields[i][0]; i++)
+                if (http_response_add(response, c->fields[i][0], c->fields[i][1]) < 0)
+                        response = http_response_free(response);
         count(c, response ? status : 500);
         call_free(c);
         http_request_reply(r, response);
@@ -437,7 +456,7 @@ static int start_server(Api *a)
                 .head = s->head_max,
                 .head_usec = s->head_usec,
                 .body_usec = s->body_usec,
-                .wait_usec = http_limits_default.wait_usec,
+                .wait_usec = http_limits_default.wait_usec + s->sync_timeout_usec,
                 .send_usec = s->send_usec,
                 .idle_usec = s->idle_usec,
                 .min_rate = http_limits_default.min_rate,

@@ -81,6 +81,7 @@ typedef struct Flag {
         char *value_on, *value_off; /* JSON */
         FlagOnStale on_stale;
         int64_t version;
+        uint64_t updated_usec; /* its last change, CLOCK_REALTIME */
 } Flag;
 
 /* Free what they own. NULL and half-built ones are fine. */

@@ -30,6 +30,16 @@ static int parse_prepared(const ConfEntry *e, const char *value, void *target)
         return r;
 }
 
+static int parse_when_off(const ConfEntry *e, const char *value, void *target)
+{
+        bool is_inline = streq(value, "inline");
+
+        if (!is_inline && !streq(value, "refuse"))
+                return -EINVAL;
+        *(bool *) target = is_inline;
+        return 0;
+}
+
 static void peers_done(SettingsPeers *p)
 {
         for (size_t i = 0; i < p->n_items; i++)
@@ -99,6 +109,8 @@ static const ConfEntry entries[] = {
         KEY("Worker", "HeartbeatSec", kind_parse_span, heartbeat_usec,
                 "a time span of at least 100ms", .min = 100 * USEC_PER_MSEC),
         KEY("Api", "SyncTimeoutSec", kind_parse_span, sync_timeout_usec, "a time span such as 60s"),
+        KEY("Api", "WhenFlagOff", parse_when_off, inline_when_off, "refuse or inline"),
+        KEY("Api", "SunsetSec", kind_parse_span, sunset_usec, "a time span such as 30d"),
         KEY("Flags", "StaleSec", kind_parse_span, stale_usec,
                 "a time span of at least 3s, or infinity", .min = 3 * USEC_PER_SEC,
                 .max = USEC_INFINITY),
@@ -153,6 +165,7 @@ int settings_from_conf(Settings *s, const Conf *c, ConfReport report, void *user
                 .lease_usec = 30 * USEC_PER_SEC,
                 .heartbeat_usec = 5 * USEC_PER_SEC,
                 .sync_timeout_usec = 60 * USEC_PER_SEC,
+                .sunset_usec = 30 * USEC_PER_DAY,
                 .stale_usec = 5 * USEC_PER_MIN,
                 .body_max = REEVE_BODY_MAX,
                 .upload_max = REEVE_UPLOAD_MAX,

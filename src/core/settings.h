@@ -29,6 +29,8 @@ typedef struct Settings {
         usec_t lease_usec; /* without a heartbeat for so long, a worker's jobs are claimable */
         usec_t heartbeat_usec; /* at most a third of the lease */
         usec_t sync_timeout_usec; /* how long a synchronous request waits before its 202 */
+        bool inline_when_off; /* what a disabled flag refuses is done synchronously instead */
+        usec_t sunset_usec; /* from a flag's last change on: when its old way ends */
         usec_t stale_usec; /* without the database flags stay for so long as they were */
         uint64_t body_max; /* bytes */
         uint64_t upload_max; /* bytes */

@@ -46,6 +46,7 @@ static int fill_in(const StoreFlag *row, Flag *f)
                 r = free_and_strdup(&f->value_off, row->value_off);
         f->enabled = row->enabled;
         f->version = row->version;
+        f->updated_usec = row->updated_usec;
         return r;
 }
 

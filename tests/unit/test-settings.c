@@ -43,6 +43,8 @@ static void test_settings_defaults(void **state)
         assert_int_equal(s.lease_usec, 30 * USEC_PER_SEC);
         assert_int_equal(s.heartbeat_usec, 5 * USEC_PER_SEC);
         assert_int_equal(s.sync_timeout_usec, 60 * USEC_PER_SEC);
+        assert_false(s.inline_when_off);
+        assert_int_equal(s.sunset_usec, 30 * USEC_PER_DAY);
         assert_int_equal(s.body_max, REEVE_BODY_MAX);
         assert_int_equal(s.upload_max, REEVE_UPLOAD_MAX);
         assert_int_equal(s.keep_jobs_usec, REEVE_KEEP_JOBS_USEC);

@@ -1,88 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "pdf-api.h"
 
-#include "api-create.h"
+#include "pdf-form.h"
 
-#define PDF_UPLOAD_MAX (50ULL << 20) /* bytes of a document; UploadMax= is below it */
-#define PARTS_MAX      2U /* of a form: the file, and one to be refused by its name */
+#define PARTS_MAX 2U /* of a form: the file, and one to be refused by its name */
 
-enum {
-        OUTCOME_NOT_PDF = CREATE_OUTCOME_FREE,
-        OUTCOME_EMPTY,
-        OUTCOME_NO_FILE,
-        OUTCOME_TWICE,
-        OUTCOME_UNKNOWN_PART,
-};
-
-static void fail(Create *k, int outcome)
-{
-        switch (outcome) {
-        case OUTCOME_NOT_PDF:
-                call_problem(k->call, PROBLEM_MEDIA_TYPE, "The file is not a PDF.");
-                break;
-        case OUTCOME_EMPTY:
-                call_problem(k->call, PROBLEM_INVALID, "The file is empty.");
-                break;
-        case OUTCOME_NO_FILE:
-                call_problem(k->call, PROBLEM_BAD_FORM, "The part \"pdf_file\" has no file.");
-                break;
-        case OUTCOME_TWICE:
-                call_problem(k->call, PROBLEM_BAD_FORM, "One document in one request.");
-                break;
-        case OUTCOME_UNKNOWN_PART:
-                call_problem(
-                        k->call, PROBLEM_BAD_FORM, "The form has one part, \"pdf_file\", a file.");
-                break;
-        default:
-                create_fail_upload(k, outcome);
-        }
-}
-
-/* As readers take it: "%PDF-" within the first 1024 bytes. */
-static int check_head(const Create *k)
-{
-        if (k->n_head == 0)
-                return OUTCOME_EMPTY;
-        return memmem(k->head, k->n_head, "%PDF-", CONST_STRLEN("%PDF-")) ? 0 : OUTCOME_NOT_PDF;
-}
-
-/* What cannot be a PDF is refused when its first bytes are there. */
-static int append(Create *k, const void *data, size_t size)
-{
-        bool was_short = k->n_head < CREATE_HEAD_MAX;
-        int r = create_append_file(k, data, size);
-
-        return r == 0 && was_short && k->n_head == CREATE_HEAD_MAX ? check_head(k) : r;
-}
-
-static void finish(Create *k)
-{
-        int r = k->n_files == 0 ? OUTCOME_NO_FILE : check_head(k);
-
-        if (r != 0)
-                fail(k, r);
-        else
-                create_finish_upload(k);
-}
-
-/* ---- a form ---- */
+/* ---- POST /api/pdf: a form ---- */
 
 static int on_part(const MultipartPart *part, void *userdata)
 {
-        Create *k = userdata;
-
-        if (!streq(part->name, "pdf_file") || !part->filename)
-                return OUTCOME_UNKNOWN_PART;
-        if (k->n_files > 0)
-                return OUTCOME_TWICE;
-        if (part->filename[0] == '\0')
-                return OUTCOME_NO_FILE;
-        return create_begin_file(k, part->filename, "application/pdf", PDF_UPLOAD_MAX);
+        return streq(part->name, "pdf_file") ? pdf_form_begin(userdata, part) : PDF_UNKNOWN_PART;
 }
 
 static int on_data(const void *data, size_t size, void *userdata)
 {
-        return append(userdata, data, size);
+        return pdf_form_append(userdata, data, size);
 }
 
 static int on_end(void *userdata)
@@ -90,56 +22,27 @@ static int on_end(void *userdata)
         return 0;
 }
 
-static int form_write(HttpRequest *r, const void *data, size_t size, void *userdata)
-{
-        Create *k = ((Call *) userdata)->data;
-        int n = multipart_feed(k->form, data, size);
-
-        if (n > 0)
-                fail(k, n);
-        return n < 0 ? n : 0;
-}
-
-static void form_done(HttpRequest *r, void *userdata)
-{
-        Call *c = userdata;
-        Create *k = c->data;
-        int n = multipart_finish(k->form);
-
-        if (n > 0)
-                fail(k, n);
-        else if (!call_failed(c, n))
-                finish(k);
-}
-
-static void take_form(Create *k, const char *type)
-{
-        static const MultipartOps ops = { on_part, on_data, on_end };
-        static const HttpSink sink = { form_write, form_done };
-        const MultipartLimits limits = { PARTS_MAX, 0, PDF_UPLOAD_MAX };
-        int n = multipart_new(type, &limits, &ops, k, &k->form);
-
-        if (n > 0)
-                fail(k, n);
-        else if (!call_failed(k->call, n))
-                http_request_stream(k->call->request, &sink, k->call);
-}
-
 /* ---- a bare document ---- */
 
 static int file_write(HttpRequest *r, const void *data, size_t size, void *userdata)
 {
         Create *k = ((Call *) userdata)->data;
-        int n = append(k, data, size);
+        int n = pdf_form_append(k, data, size);
 
         if (n > 0)
-                fail(k, n);
+                pdf_form_fail(k, n);
         return n < 0 ? n : 0;
 }
 
 static void file_done(HttpRequest *r, void *userdata)
 {
-        finish(((Call *) userdata)->data);
+        Create *k = ((Call *) userdata)->data;
+        int n = pdf_form_check(k);
+
+        if (n != 0)
+                pdf_form_fail(k, n);
+        else
+                create_finish_upload(k);
 }
 
 static void take_file(Create *k)
@@ -150,13 +53,15 @@ static void take_file(Create *k)
                 k, name ? name : "document.pdf", "application/pdf", PDF_UPLOAD_MAX);
 
         if (r > 0)
-                fail(k, r);
+                pdf_form_fail(k, r);
         else if (!call_failed(k->call, r))
                 http_request_stream(k->call->request, &sink, k->call);
 }
 
 static void handle_pdf(HttpRequest *request, void *userdata)
 {
+        static const MultipartOps ops = { on_part, on_data, on_end };
+        static const MultipartLimits limits = { PARTS_MAX, 0, PDF_UPLOAD_MAX };
         const char *type = http_request_get_header(request, "Content-Type");
         Create *k = create_new(userdata);
         int r;
@@ -167,7 +72,7 @@ static void handle_pdf(HttpRequest *request, void *userdata)
         if (r > 0 || call_failed(k->call, r))
                 return;
         if (http_type_is(type, "multipart/form-data"))
-                take_form(k, type);
+                pdf_form_read(k, &limits, &ops, create_finish_upload);
         else
                 take_file(k);
 }
@@ -175,6 +80,13 @@ static void handle_pdf(HttpRequest *request, void *userdata)
 static const HttpRoute routes[] = {
         { HTTP_POST, "/api/pdf", handle_pdf, API_SUBMIT, HTTP_BODY_PDF | HTTP_BODY_MULTIPART,
                 PDF_UPLOAD_MAX, "the text of a PDF" },
+        { HTTP_POST, "/api/v1/process-pdf-async", handle_pdf_async, API_SUBMIT, HTTP_BODY_MULTIPART,
+                PDF_UPLOAD_MAX, "the text of a PDF, by the flag async-processing" },
+        { HTTP_GET, "/api/v1/jobs/{id}", handle_pdf_job, API_READ, 0, 0, "a document's job" },
+        { HTTP_POST, "/api/v1/jobs/{id}/cancel", handle_pdf_cancel, API_SUBMIT,
+                HTTP_BODY_JSON | HTTP_BODY_OPTIONAL, API_BODY_SMALL, "cancel a document's job" },
+        { HTTP_GET, "/api/v1/jobs/{id}/chunks", handle_pdf_chunks, API_READ, 0, 0,
+                "a document's chunks" },
         {},
 };
 

@@ -242,6 +242,7 @@ static int read_payload(PdfHandler *h)
 int pdf_handler_start(PdfHandler *h, int argc, char *argv[])
 {
         const char *phase = getenv("REEVE_PHASE"); // NOLINT(concurrency-mt-unsafe)
+        const char *queue = getenv("REEVE_QUEUE"); // NOLINT(concurrency-mt-unsafe)
         int r;
 
         *h = (PdfHandler){
@@ -250,6 +251,7 @@ int pdf_handler_start(PdfHandler *h, int argc, char *argv[])
                 .page_usec = 5 * USEC_PER_SEC,
                 .pages_max = PDF_PAGES_MAX,
                 .join = streq_ptr(phase, "join"),
+                .is_inline = queue && streq(queue, "inline"),
                 .input_dir = getenv("REEVE_INPUT_DIR"), // NOLINT(concurrency-mt-unsafe)
                 .output_dir = getenv("REEVE_OUTPUT_DIR"), // NOLINT(concurrency-mt-unsafe)
                 .input_fd = -EBADF,

@@ -16,6 +16,7 @@ typedef struct PdfHandler {
         unsigned pages_max;
         /* from the environment */
         bool join;
+        bool is_inline; /* somebody waits for the job: its chunks are in its queue */
         const char *input_dir, *output_dir;
         int input_fd, output_fd; /* those directories */
         JsonDocument *document;

@@ -70,6 +70,8 @@ static void put_child(JsonWriter *w, const PdfHandler *h, const PdfPlan *p, unsi
         pdf_plan_chunk(p, chunk, &first, &last);
         json_open_object(w, NULL);
         json_put_string(w, "kind", "pdf-chunk");
+        if (h->is_inline)
+                json_put_string(w, "queue", "inline");
         json_open_object(w, "payload");
         json_put_string(w, "file", h->file);
         json_put_uint(w, "chunk", chunk);

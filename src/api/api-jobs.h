@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "api-private.h"
+
+/* What routes about one job share: api-jobs.c, api-wait.c. */
+
+/* Asks for the job c->id and answers with it; says that there is none. */
+void call_show_job(Call *c, unsigned status);
+void call_no_job(Call *c);
+/* Reads a body that is an object of these fields; no body leaves *ret NULL. Answers if it is none:
+ * false. */
+bool call_read_json(
+        Call *c, const char *data, size_t size, const char *const *known, JsonDocument **ret);
+/* The outcome of a json_get_ function; answers if the field is wrong: false. */
+bool call_has_field(Call *c, int r, const JsonError *e);
+/* What the caller may touch of the job c->id. */
+StoreAct call_act(const Call *c, const char *reason);
+
+int waiters_new(Api *a, Waiters **ret);
+Waiters *waiters_free(Waiters *w);
+/* Calls ready when the call's job has ended, or after the time. The call's data is the waiter's
+ * until then. */
+int waiters_add(Waiters *w, Call *c, usec_t usec, CallReady ready);
+/* Answers all now: the program stops. */
+void waiters_flush(Waiters *w);
