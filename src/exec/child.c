@@ -304,7 +304,7 @@ int child_start(Launcher *l)
         if (r >= 0)
                 r = exec_spawn(
                         l->run.run.join && o->join[0] && !o->persistent ? o->join : o->program, env,
-                        fds);
+                        fds, &l->descriptors);
         for (size_t i = 0; i < ELEMENTSOF(fds); i++)
                 safe_close(fds[i]);
         if (r < 0) {

@@ -29,7 +29,7 @@
 
 /* What stands in place of an argument's number. */
 #define ANY    (-1) /* the rule fits always */
-#define SECRET (-2) /* arguments 2 and 3 are what only the launcher knows */
+#define SECRET (-2) /* arguments value and value + 1 are what only the launcher knows */
 #define MYSELF (-3) /* argument 0 is the launcher's number */
 
 /* The first that fits decides; what fits none is let through. Those of one call stand together. */
@@ -42,7 +42,7 @@ typedef struct Rule {
 
 static const Rule rules[] = {
         { SYS_kill, 0, 0, LET },
-        { SYS_kill, SECRET, 0, LET },
+        { SYS_kill, SECRET, 2, LET },
         { SYS_kill, 0, UINT32_MAX, REFUSE },
         { SYS_kill, ANY, 0, ASK },
         { SYS_tgkill, MYSELF, 0, LET }, /* abort(): it cannot ask itself */
@@ -58,6 +58,7 @@ static const Rule rules[] = {
         { SYS_ioctl, 1, SIOCSPGRP, REFUSE },
         /* A limit on CPU time or memory can end a process as well. */
         { SYS_prlimit64, 0, 0, LET },
+        { SYS_prlimit64, SECRET, 4, LET },
         { SYS_prlimit64, ANY, 0, ASK },
         { SYS_setpriority, 0, PRIO_USER, REFUSE },
         { SYS_setpriority, 1, 0, LET },
@@ -116,7 +117,7 @@ static void put_rule(Filter *f, const Rule *r, uint32_t action)
 
         if (r->arg == SECRET)
                 for (int i = 0; i < 4; i++)
-                        tests[n++] = test(f, half_of(2 + i / 2, i % 2),
+                        tests[n++] = test(f, half_of((int) r->value + i / 2, i % 2),
                                 (uint32_t) ((uint64_t) secret[i / 2] >> (i % 2 ? 32 : 0)));
         else if (r->arg == MYSELF)
                 tests[n++] = test(f, half_of(0, false), (uint32_t) getpid());
@@ -175,6 +176,11 @@ int exec_confine(void)
 int exec_confine_kill(pid_t pid, int signal)
 {
         return (int) syscall(SYS_kill, pid, signal, secret[0], secret[1]);
+}
+
+int exec_confine_limit(pid_t pid, int resource, const struct rlimit *limit)
+{
+        return (int) syscall(SYS_prlimit64, pid, resource, limit, NULL, secret[0], secret[1]);
 }
 
 /* ---- the answers ---- */

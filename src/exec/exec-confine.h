@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 /* Handlers of all kinds share a user, and the kernel lets processes of one user signal each other
@@ -24,6 +25,9 @@ int exec_confine(void);
 
 /* As kill(), for the launcher itself. */
 int exec_confine_kill(pid_t pid, int signal);
+
+/* As prlimit() without a look at the old limit, for the launcher itself. */
+int exec_confine_limit(pid_t pid, int resource, const struct rlimit *limit);
 
 /* Answers one question. child: the leader of the handler's session, 0 if it is gone. Returns 0, or
  * -errno: the listener is of no more use. */

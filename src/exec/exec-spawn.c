@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "exec-spawn.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "exec-confine.h"
 #include "fd-util.h"
 
 #define VARIABLES_MAX 16U /* that one run adds */
@@ -119,12 +121,48 @@ static void raise_oom_score(pid_t pid)
         (void) write_all(fd, text, strlen(text));
 }
 
-pid_t exec_spawn(char *const *argv, char *const *env, const int fds[static 4])
+/* More than the launchers of a host have on their way at a time, as a rule. */
+#define DESCRIPTORS_KEPT 8192U
+
+int exec_limit_descriptors(struct rlimit *ret_handler)
+{
+        struct rlimit own, handler;
+        rlim_t kept;
+
+        if (getrlimit(RLIMIT_NOFILE, &own) < 0)
+                return -errno;
+        kept = own.rlim_max / 8 < DESCRIPTORS_KEPT ? own.rlim_max / 8 : DESCRIPTORS_KEPT;
+        handler.rlim_max = own.rlim_max - kept;
+        handler.rlim_cur = own.rlim_cur < handler.rlim_max ? own.rlim_cur : handler.rlim_max;
+        own.rlim_cur = own.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &own) < 0)
+                return -errno;
+        *ret_handler = handler;
+        return 0;
+}
+
+/* For all that we start from now on. A hard limit could not be raised again. */
+static rlim_t set_soft_limit(rlim_t descriptors)
+{
+        struct rlimit l;
+        rlim_t old;
+
+        if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+                return descriptors;
+        old = l.rlim_cur;
+        l.rlim_cur = descriptors;
+        (void) setrlimit(RLIMIT_NOFILE, &l);
+        return old;
+}
+
+pid_t exec_spawn(char *const *argv, char *const *env, const int fds[static 4],
+        const struct rlimit *descriptors)
 {
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attr;
         sigset_t all, none;
         pid_t pid = 0;
+        rlim_t own;
         int r;
 
         (void) sigfillset(&all);
@@ -138,13 +176,16 @@ pid_t exec_spawn(char *const *argv, char *const *env, const int fds[static 4])
         r = 0;
         for (int i = 0; i < 4 && r == 0; i++)
                 r = posix_spawn_file_actions_adddup2(&actions, fds[i], i);
+        own = set_soft_limit(descriptors->rlim_cur);
         if (r == 0)
                 r = posix_spawnp(&pid, argv[0], &actions, &attr, argv, env);
         (void) posix_spawn_file_actions_destroy(&actions);
         (void) posix_spawnattr_destroy(&attr);
+        (void) set_soft_limit(own);
         if (r != 0)
                 return -r;
 
+        (void) exec_confine_limit(pid, RLIMIT_NOFILE, descriptors);
         raise_oom_score(pid);
         return pid;
 }

@@ -297,6 +297,9 @@ int launcher_new(const ExecOptions *options, int sock, int listener, Launcher **
 
         if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return -errno;
+        r = exec_limit_descriptors(&l->descriptors);
+        if (r < 0)
+                return r;
         l->env = exec_env_base();
         if (!l->env)
                 return -ENOMEM;

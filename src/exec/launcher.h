@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <sys/resource.h>
 #include <systemd/sd-event.h>
 
 #include "exec-dirs.h"
@@ -55,9 +56,9 @@ typedef struct Launcher {
         RunPacket packet;
         Outgoing *queue, *queue_last;
         bool queue_full; /* the socket says when it can take more; else only the clock does */
-
         ExecDirs dirs;
         char **env;
+        struct rlimit descriptors; /* of handlers: not as many as our own */
         int oom_fd;
         uint64_t oom_count; /* before the run */
         unsigned n_runs; /* that have ended */

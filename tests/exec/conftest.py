@@ -29,7 +29,7 @@ class End(dict):
 
 
 class Launcher:
-    def __init__(self, tmp, *program, env=None, wrap=(), **options):
+    def __init__(self, tmp, *program, env=None, wrap=(), binary=EXEC, **options):
         self.sock, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.settimeout(20)
         options.setdefault("stop_usec", 300000)
@@ -38,7 +38,7 @@ class Launcher:
         self.tmp = tmp
         self.stderr = tempfile.TemporaryFile("w+")
         environ = {**os.environ, "TMPDIR": str(tmp), "LC_ALL": "C", **(env or {})}
-        self.process = subprocess.Popen([*wrap, EXEC, "--unit=test.service", *args, "--", *program],
+        self.process = subprocess.Popen([*wrap, binary, "--unit=test.service", *args, "--", *program],
                                         stdin=other, stderr=self.stderr, env=environ)
         other.close()
         self.frames = []

@@ -1,13 +1,17 @@
 """A handler's calls that name a process reach its own tree and nobody else, though all runs have one user."""
+import errno
 import json
 import os
+import pathlib
+import resource
 import shutil
 import subprocess
+import tempfile
 import time
 
 import pytest
 
-from conftest import EXEC, is_gone, wait_until
+from conftest import EXEC, Launcher, is_gone, wait_until
 
 # Runs as root here: what is refused is refused by the filter alone, before the kernel looks at users.
 CALLS = """
@@ -184,3 +188,61 @@ end = launcher.run()
 assert end["exit"] == 0, end
 print(end.result.decode())
 """
+
+
+# Sends descriptors that nobody takes, until the kernel refuses.
+IN_FLIGHT = """
+import array, json, os, resource, socket, sys, time
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+null, keep, n = os.open("/dev/null", os.O_RDONLY), [], 0
+try:
+    while True:
+        pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        pair[0].setblocking(False)
+        keep.append(pair)
+        try:
+            while True:
+                pair[0].sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null] * 250))])
+                n += 250
+        except BlockingIOError:
+            pass
+except OSError as e:
+    os.write(3, json.dumps({"progress": 50, "status": f"{n} {e.errno}"}).encode() + b"\\n")
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def as_nobody():
+    """Root is never refused: descriptors on their way are counted for other users only."""
+    place = pathlib.Path(tempfile.mkdtemp(prefix="reeve-flight-"))
+    shutil.copy(EXEC, place / "reeve-exec")
+    place.chmod(0o777)
+    launchers = []
+
+    def start(script):
+        wrap = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if os.geteuid() == 0 else ()
+        launchers.append(Launcher(place, "/usr/bin/python3", "-S", "-c", script, wrap=wrap, binary=place / "reeve-exec"))
+        return launchers[-1]
+    yield start
+    for launcher in launchers:
+        launcher.close()
+    shutil.rmtree(place)
+
+
+def test_descriptors_on_their_way_do_not_keep_others_from_ending(as_nobody):
+    """The kernel counts them for the user: a handler could keep every other run from handing over its result and its files."""
+    flood = as_nobody(IN_FLIGHT)
+    flood.start()
+    n, error = flood.wait_for("progress")["status"].split()
+    assert int(n) > 100 and int(error) in (errno.ETOOMANYREFS, errno.EMFILE)
+    end = as_nobody("import os; open(os.environ['REEVE_OUTPUT_DIR'] + '/file', 'w').write('x'); print(1)").run()
+    assert (end["cause"], end.result, end.files) == ("exit", b"1\n", {"file": b"x"})
+
+
+def test_a_handler_has_the_limit_of_descriptors_that_its_unit_was_given(py):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    end = py("import json, resource; print(json.dumps(resource.getrlimit(resource.RLIMIT_NOFILE)))").run()
+    found = json.loads(end.result)
+    assert found[0] == min(soft, found[1]) and hard * 7 // 8 <= found[1] < hard
