@@ -12,13 +12,14 @@ p = subprocess.run(["/bin/bash", "-c", json.load(sys.stdin)], stdin=subprocess.D
 json.dump([p.returncode, p.stdout.decode(errors="replace")[-4000:]], sys.stdout)
 '''
 VICTIM = '''#!/usr/bin/python3
-import os, sys, time
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 secret = "geheim-" + "im-speicher"
 os.environ["VICTIM_SECRET"] = secret
 open(os.environ["REEVE_OUTPUT_DIR"] + "/secret", "w").write(secret)
 os.makedirs("/tmp/mine"); open("/tmp/mine/secret", "w").write(secret)
 open("/dev/shm/secret", "w").write(secret)
-time.sleep(float(sys.stdin.read()))
+signal.sigtimedwait([signal.SIGUSR1], float(sys.stdin.read()))
 print(1)
 '''
 CONNECT = "python3 -c 'import socket; socket.socket(socket.AF_UNIX, socket.%s).connect(\"%s\")'"
@@ -126,12 +127,18 @@ def host(machine, tmp_path_factory):
 
 
 def victim(m, seconds):
-    """A run beside: its job, its handler's pid."""
+    """A run beside: its job, its handler's pid. It lasts so long, or until SIGUSR1."""
     id = enqueue(m, "victim", seconds)
     find = f"grep -slz ^REEVE_JOB_ID={id}$ /proc/[0-9]*/environ | cut -d/ -f3 | head -1"
     pid = int(m.wait_until(lambda: m.sh(find + " || :")))
     m.wait_until(f"test -e /proc/{pid}/root/tmp/mine/secret")
     return id, pid
+
+
+def victims_end(m, id, pid):
+    """It is still there, and ends now."""
+    m.exec("kill", "-USR1", str(pid))
+    return ended(m, id)
 
 
 @pytest.fixture(scope="module")
@@ -176,48 +183,48 @@ def test_refused(results, what):
 
 
 def test_a_fork_bomb_is_bounded_and_its_neighbour_goes_on(host):
-    id, _ = victim(host, 4)
+    id, pid = victim(host, 600)
     bomb = ("python3 -c 'import os, time\nn = 0\ntry:\n while n < 1000:\n  if os.fork() == 0: os.closerange(0, 99); time.sleep(600)\n  n += 1\n"
             "except OSError: pass\nprint(n)'")
     job = ended(host, enqueue(host, "hostile", bomb))
     assert job["state"] == "succeeded" and 200 < int(job["result"][1]) < 256, job
-    assert ended(host, id)["interruptions"] == 0
+    assert victims_end(host, id, pid)["interruptions"] == 0
     host.wait_until(lambda: host.out("systemctl", "list-units", "--plain", "--no-legend", "reeve-run-*@*.service") == "")
 
 
 def test_shared_memory_counts_as_memory(host):
     """Tier: cgroup v1 here. Filling /dev/shm ends at MemoryMax= or at the size of the file system, not at the host's memory."""
-    id, _ = victim(host, 6)
+    id, pid = victim(host, 600)
     job = ended(host, enqueue(host, "hostile", "head -c 1200M /dev/zero >/dev/shm/x"))
     assert job["state"] == "failed" and job["cause"] == "oom-kill" or job["result"][0] != 0, job
-    assert ended(host, id)["interruptions"] == 0
+    assert victims_end(host, id, pid)["interruptions"] == 0
 
 
 def test_kill_of_everything_reaches_nobody(host):
-    id, _ = victim(host, 2)
+    id, pid = victim(host, 600)
     job = ended(host, enqueue(host, "hostile", "kill -9 -1 || { python3 -c 'import os; os.kill(-1, 9)'; echo survived; exit 1; }"))
     assert job["state"] == "succeeded" and job["result"][0] == 1 and job["result"][1].endswith("survived\n"), job
-    beside = ended(host, id)
+    beside = victims_end(host, id, pid)
     assert (beside["state"], beside["interruptions"]) == ("succeeded", 0)
 
 
 def test_a_guessed_number_reaches_no_other_run(host):
     """All runs have one user, so the kernel would allow it: the launcher refuses. tests/exec/test_confine.py has every call."""
-    id, pid = victim(host, 2)
+    id, pid = victim(host, 600)
     launcher = host.out("ps", "-o", "ppid=", "-p", str(pid)).strip()
     job = ended(host, enqueue(host, "hostile", f"kill -9 {pid} && echo reached; kill -9 -- -{pid} && echo reached; kill -9 {launcher} && echo reached; "
                               f"prlimit --pid {pid} --cpu=1:1 && echo reached; renice -n 19 -p {pid} && echo reached; "
                               "sleep 600 & kill -9 $! && wait $!; exit 1"))
     assert job["state"] == "succeeded" and "reached" not in job["result"][1], job
     assert job["result"][1].count("not permitted") == 5, job
-    beside = ended(host, id)
+    beside = victims_end(host, id, pid)
     assert (beside["state"], beside["interruptions"]) == ("succeeded", 0), beside
 
 
 def test_a_run_with_a_user_of_its_own_reaches_nobody_by_number(host):
     """What a kind for code that is not trusted says: DynamicUser=yes and User=run-%i."""
-    id, pid = victim(host, 3)
+    id, pid = victim(host, 600)
     job = ended(host, enqueue(host, "apart", f"kill -9 {pid}"))
     assert job["state"] == "succeeded" and "not permitted" in job["result"][1], job
-    beside = ended(host, id)
+    beside = victims_end(host, id, pid)
     assert (beside["state"], beside["interruptions"]) == ("succeeded", 0)

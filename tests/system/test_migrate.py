@@ -8,7 +8,8 @@ UNIT = "reeve-migrate.service"
 def wrong_database(machine):
     machine.sh("mkdir -p /etc/reeve/reeve.conf.d; printf '[Database]\\nDatabase=host=/run/nowhere dbname=reeve\\n' >/etc/reeve/reeve.conf.d/t.conf")
     yield
-    machine.sh("rm -f /etc/reeve/reeve.conf.d/t.conf; systemctl stop reeve-migrate-retry.timer; systemctl restart reeve.target; systemctl start reeve-migrate")
+    machine.sh("rm -f /etc/reeve/reeve.conf.d/t.conf; systemctl stop reeve-migrate-retry.timer; systemctl restart reeve.target; systemctl start reeve-migrate",
+               timeout=180)
 
 
 def test_the_schema_is_there(machine):
