@@ -6,6 +6,9 @@ new_machine  a function: new_machine(*options of tools/machine up) for a test th
 deb          the package, a path
 
 A machine of a failed test shows its journal's end in the report. All are gone when the tests end, even by SIGKILL.
+With REEVE_TEST_SANITIZED=1 the package is that of tools/package --sanitize: a test fails if a program wrote a report of
+ASan or UBSan into the journal or to a command's stderr; tests marked "shipped" are left out, each with its reason. Those
+marked "sanitized" are for that package only.
 Limits of cgroup v1 hold in them (MemoryMax=, TasksMax=, CPUQuota=); Result=oom-kill and MemoryHigh= need cgroup v2.
 """
 import importlib.machinery
@@ -13,6 +16,7 @@ import importlib.util
 import itertools
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -29,11 +33,16 @@ sys.dont_write_bytecode = True
 loader.exec_module(machine_tool)
 numbers = itertools.count(1)
 machines = []
+SANITIZED = bool(os.environ.get("REEVE_TEST_SANITIZED"))
+REPORT = r"(Address|Leak|UndefinedBehavior)Sanitizer|\.[ch]:\d+:\d+: runtime error: |reeve-generator terminated by signal"
+if SANITIZED:
+    machine_tool.ENVIRON.update(machine_tool.SANITIZERS)
 
 
 class Machine:
     def __init__(self, *options):
         self.name = f"t{os.getpid()}-{next(numbers)}"
+        self.told = 0   # reports of the sanitizers that a test has failed for
         machines.append(self)
         self.tool("up", self.name, "--owner", str(os.getpid()), "--no-sync", *options)
 
@@ -44,6 +53,8 @@ class Machine:
         run = subprocess.run(command, text=True, capture_output=True, timeout=timeout, **kwargs)
         if check and run.returncode:
             raise AssertionError(f"{title}: exit {run.returncode}\n{run.stdout}{run.stderr}")
+        if SANITIZED and re.search(REPORT, str(run.stderr)):
+            raise AssertionError(f"{title}: exit {run.returncode}, and a sanitizer's report:\n{run.stderr}")
         return run
 
     def exec(self, *command, user=None, check=True, timeout=60, **kwargs):
@@ -70,6 +81,19 @@ class Machine:
 
     def journal(self, *args):
         return self.tool("journal", self.name, "-o", "cat", *args).stdout
+
+    def check_reports(self):
+        """Fails if a sanitized program wrote a report since the last call."""
+        look = ("-q", "-g", REPORT, "-o", "short-precise")
+        try:
+            lines = self.exec("journalctl", "--no-pager", *look, check=False).stdout.splitlines()
+        except machine_tool.Problem:   # it is down
+            lines = self.tool("journal", self.name, *look, check=False).stdout.splitlines()
+        new, self.told = lines[self.told:], len(lines)
+        if new:
+            whole = self.tool("journal", self.name, "-o", "cat", check=False).stdout
+            at = re.search(REPORT, whole)
+            raise AssertionError("a sanitizer's report:\n" + "\n".join(new[:10]) + "\n\n" + whole[at.start() if at else 0:][:6000])
 
     def property(self, unit, name):
         return self.out("systemctl", "show", "-P", name, "--", unit)
@@ -116,10 +140,22 @@ class Machine:
 
     def remove(self):
         machines.remove(self)
-        self.tool("rm", self.name)
+        try:
+            if SANITIZED:
+                self.check_reports()
+        finally:
+            self.tool("rm", self.name)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_configure(config):
+    config.addinivalue_line("markers", "shipped(reason): for the package as it ships, not for the sanitized one")
+    config.addinivalue_line("markers", "sanitized: for the sanitized package only")
+
+
+def pytest_collection_modifyitems(config, items):
+    left_out = [item for item in items if item.get_closest_marker("shipped" if SANITIZED else "sanitized")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
     if os.getuid() != 0:
         for item in items:
             item.add_marker(pytest.mark.skip(reason="machines need root"))
@@ -134,9 +170,17 @@ def pytest_runtest_makereport(item, call):
             report.sections.append((f"journal of {m.name}", journal))
 
 
+@pytest.fixture(autouse=True)
+def no_reports():
+    yield
+    if SANITIZED:
+        for m in machines:
+            m.check_reports()
+
+
 @pytest.fixture(scope="session")
 def deb():
-    run = subprocess.run([TREE / "tools/package"], text=True, capture_output=True)
+    run = subprocess.run([TREE / "tools/package", *(["--sanitize"] if SANITIZED else [])], text=True, capture_output=True)
     assert run.returncode == 0, run.stderr
     return pathlib.Path(run.stdout.strip())
 

@@ -12,6 +12,8 @@ import pdf_file
 import pytest
 from conftest import TREE, machine_tool
 
+pytestmark = pytest.mark.shipped("quickstart builds and installs the package itself")
+
 TOOL = "tools/quickstart"
 READY = "stays until you press Ctrl-C"
 

@@ -4,6 +4,10 @@ import re
 import subprocess
 import time
 
+import pytest
+
+pytestmark = pytest.mark.shipped("the README's commands make a machine with the package as it ships")
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
