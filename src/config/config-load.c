@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "fd-util.h"
 #include "reeve-limits.h"
@@ -37,6 +38,7 @@ typedef struct Loader {
         ConfReport report;
         void *userdata;
         const char *file; /* for findings that have none */
+        char why[512]; /* the first error about this file, "" if there was none */
 } Loader;
 
 static void loader_done(Loader *l)
@@ -65,10 +67,16 @@ static int loader_init(Loader *l, const char *root, const char *const *dirs)
 static void loader_report(
         void *userdata, ConfLevel level, const char *file, unsigned line, const char *text)
 {
-        const Loader *l = userdata;
+        Loader *l = userdata;
 
+        if (!*file && l->file)
+                file = l->file;
+        if (level == CONF_ERROR && !l->why[0] && line > 0)
+                (void) snprintf(l->why, sizeof(l->why), "%s:%u: %s", file, line, text);
+        else if (level == CONF_ERROR && !l->why[0])
+                (void) snprintf(l->why, sizeof(l->why), "%s: %s", file, text);
         if (l->report)
-                l->report(l->userdata, level, *file || !l->file ? file : l->file, line, text);
+                l->report(l->userdata, level, file, line, text);
 }
 
 static void report_errno(Loader *l, const char *file, int error)
@@ -120,6 +128,11 @@ KindSet *kind_set_free(KindSet *s)
         for (size_t i = 0; i < s->n_kinds; i++)
                 kind_free(s->kinds[i]);
         free(s->kinds);
+        for (size_t i = 0; i < s->n_refused; i++) {
+                free(s->refused[i].name);
+                free(s->refused[i].why);
+        }
+        free(s->refused);
         return mfree(s);
 }
 
@@ -147,6 +160,7 @@ static int load_kind(Loader *l, const char *file_name, KindSet *s)
                 return -ENOMEM;
 
         l->file = path;
+        l->why[0] = '\0';
         r = read_items(l, file_name, &c);
         if (r == CONF_MASKED)
                 return 0;
@@ -158,8 +172,9 @@ static int load_kind(Loader *l, const char *file_name, KindSet *s)
                 r = kind_new_from_conf(name, &c, loader_report, l, &k);
         l->file = NULL;
         if (r == -EINVAL) {
-                s->n_refused++;
-                return 0;
+                s->refused[s->n_refused].name = TAKE_PTR(name);
+                s->refused[s->n_refused].why = strdup(l->why);
+                return s->refused[s->n_refused++].why ? 0 : -ENOMEM;
         }
         if (r < 0)
                 return r;
@@ -187,7 +202,8 @@ int kinds_load(const char *root, ConfReport report, void *userdata, KindSet **re
         if (!s)
                 return -ENOMEM;
         s->kinds = new0(Kind *, n);
-        if (!s->kinds)
+        s->refused = new0(KindRefused, n);
+        if (!s->kinds || !s->refused)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
                 r = load_kind(&l, names[i], s);
@@ -195,6 +211,19 @@ int kinds_load(const char *root, ConfReport report, void *userdata, KindSet **re
                         return r;
         }
         *ret = TAKE_PTR(s);
+        return 0;
+}
+
+int kind_check_program(const char *root, const char *program, char *path, size_t size)
+{
+        struct stat st;
+
+        if ((size_t) snprintf(path, size, "%s%s", root, program) >= size)
+                return -ENAMETOOLONG;
+        if (access(path, X_OK) < 0)
+                return -errno;
+        if (stat(path, &st) >= 0 && !S_ISREG(st.st_mode))
+                return -EISDIR;
         return 0;
 }
 

@@ -14,11 +14,18 @@
  * cannot be read is a finding too. Return values are 0 or a negative errno, -EINVAL only where it
  * says so. */
 
+/* A kind with an error. */
+typedef struct KindRefused {
+        char *name;
+        char *why; /* the first error, "FILE:LINE: ..." */
+} KindRefused;
+
 /* All kinds that are there and right, by name. */
 typedef struct KindSet {
         Kind **kinds; /* n_kinds of them, sorted by name */
         size_t n_kinds;
-        size_t n_refused; /* kinds with an error, each reported: kept out, the others are not */
+        KindRefused *refused; /* n_refused of them, each reported: kept out, the others are not */
+        size_t n_refused;
 } KindSet;
 
 /* Every NAME.kind of, in this order of precedence, /etc/reeve/kinds, /run/reeve/kinds, the active
@@ -29,6 +36,10 @@ KindSet *kind_set_free(KindSet *s);
 DEFINE_CLEANUP(KindSet, kind_set_free)
 /* NULL if there is none. Owned by s. */
 const Kind *kind_set_find(const KindSet *s, const char *name);
+
+/* Whether a program of a kind is there, as far as this can be told before it runs; path is where it
+ * was looked for. Returns 0, or -errno as access(2) says it. */
+int kind_check_program(const char *root, const char *program, char *path, size_t size);
 
 /* One file NAME.kind anywhere, without drop-ins: for a look at a file before it is installed.
  * Returns -EINVAL if an error was reported. */

@@ -230,12 +230,14 @@ static void check_program(
         const Options *o, const Kind *k, const char *key, char **words, Findings *f)
 {
         char path[4096];
+        int r;
 
-        if (!words || snprintf(path, sizeof(path), "%s%s", o->root, words[0]) >= (int) sizeof(path))
+        if (!words)
                 return;
-        if (access(path, X_OK) < 0)
+        r = kind_check_program(o->root, words[0], path, sizeof(path));
+        if (r < 0)
                 say(f, CONF_WARNING, "%s: warning: %s=%s: %s", k->file, key, words[0],
-                        strerror(errno));
+                        strerror(-r));
 }
 
 static void check_kind(const Options *o, const Kind *k, Findings *f)

@@ -83,6 +83,17 @@ int store_beat_instance(Store *s, const StoreHeartbeat *beat, StoreCountCallback
                 STORE_CALL(store_decode_count, callback, userdata, ret_request));
 }
 
+int store_set_faults(
+        Store *s, int64_t instance, const char *faults, StoreDoneCallback callback, void *userdata)
+{
+        StoreParams p = {};
+
+        params_i64(&p, instance);
+        params_text(&p, faults);
+        return store_send(
+                s, &sql_set_faults, &p, STORE_CALL(store_decode_done, callback, userdata, NULL));
+}
+
 int store_list_cancels(Store *s, int64_t instance, StoreRunsCallback callback, void *userdata,
         StoreRequest **ret_request)
 {

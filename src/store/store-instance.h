@@ -44,6 +44,10 @@ typedef struct StoreHeartbeat {
 int store_beat_instance(Store *s, const StoreHeartbeat *beat, StoreCountCallback callback,
         void *userdata, StoreRequest **ret_request);
 
+/* What the instance cannot run, and why: a JSON array of {kind, code, message, since}. */
+int store_set_faults(
+        Store *s, int64_t instance, const char *faults, StoreDoneCallback callback, void *userdata);
+
 /* Runs of an instance that somebody wants to end. */
 int store_list_cancels(Store *s, int64_t instance, StoreRunsCallback callback, void *userdata,
         StoreRequest **ret_request);

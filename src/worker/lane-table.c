@@ -113,15 +113,15 @@ void lane_table_begin_round(LaneTable *t, usec_t now_usec)
         }
 }
 
-static bool is_paused(const LaneEntry *e, const char *const *paused)
+static bool is_among(const char *name, const char *const *names)
 {
-        for (; paused && *paused; paused++)
-                if (streq(*paused, e->queue))
+        for (; names && *names; names++)
+                if (streq(*names, name))
                         return true;
         return false;
 }
 
-unsigned lane_table_pick(LaneTable *t, const char *const *paused, StoreCursor *cursors, unsigned n)
+unsigned lane_table_pick(LaneTable *t, const LaneSkip *skip, StoreCursor *cursors, unsigned n)
 {
         unsigned n_picked = 0;
 
@@ -133,7 +133,7 @@ unsigned lane_table_pick(LaneTable *t, const char *const *paused, StoreCursor *c
                         const LaneEntry *e = t->entries + (t->turn + k) % t->n;
 
                         if (e->priority != priority || !e->wanted || e->empty ||
-                                is_paused(e, paused))
+                                is_among(e->queue, skip->queues) || is_among(e->kind, skip->kinds))
                                 continue;
                         cursors[n_picked++] = (StoreCursor){ e->lane, e->cursor, e->priority };
                 }

@@ -53,9 +53,15 @@ int lane_table_known(const LaneTable *t, int64_t **ret);
  * back to 0 and lanes without jobs are forgotten. Not while a claim is on its way. */
 void lane_table_begin_round(LaneTable *t, usec_t now_usec);
 
-/* The next lanes to claim from, highest priority first, lanes of one priority in turn; those of
- * paused queues (NULL-terminated names) left out. Returns their number, at most n. */
-unsigned lane_table_pick(LaneTable *t, const char *const *paused, StoreCursor *cursors, unsigned n);
+/* What is not claimed from: NULL-terminated names, or NULL for none. */
+typedef struct LaneSkip {
+        const char *const *queues; /* paused */
+        const char *const *kinds; /* cannot be run now */
+} LaneSkip;
+
+/* The next lanes to claim from, highest priority first, lanes of one priority in turn. Returns
+ * their number, at most n. */
+unsigned lane_table_pick(LaneTable *t, const LaneSkip *skip, StoreCursor *cursors, unsigned n);
 
 /* A claim from these cursors gave these jobs: moves the cursors; what gave nothing is empty if
  * got_less says that the claim was not full. */

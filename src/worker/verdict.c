@@ -54,6 +54,12 @@ static void fail(Verdict *v, const char *code, const char *message)
         verdict_set_error(v, code, message);
 }
 
+void verdict_of_no_handler(const char *cause, const char *code, const char *message, Verdict *ret)
+{
+        *ret = (Verdict){ .cause = cause, .state = "ready", .counts = STORE_COUNTS_NEITHER };
+        verdict_set_error(ret, code, message);
+}
+
 void verdict_of_interruption(
         const char *cause, int64_t interruptions, int64_t max_interruptions, Verdict *ret)
 {
@@ -299,20 +305,29 @@ static void verdict_of_error(const VerdictInput *in, Verdict *v)
                 verdict_set_error(
                         v, "WATCHDOG", "the handler gave no sign of life within WatchdogSec=");
                 break;
-        case RUN_MISSING:
-                snprintf(text, sizeof(text), "there is no program %.150s", in->kind->exec.start[0]);
-                verdict_set_error(v, "HANDLER_MISSING", text);
-                break;
-        case RUN_NOT_EXECUTABLE:
-                snprintf(text, sizeof(text), "%.150s cannot be executed", in->kind->exec.start[0]);
-                verdict_set_error(v, "HANDLER_NOT_EXECUTABLE", text);
-                break;
         default:
                 last_line(in->end->end.log, text, sizeof(text));
                 message = text;
                 verdict_set_error(v, "INPUT_ERROR", message);
         }
         retry(in, v, 0);
+}
+
+static void verdict_of_no_start(const VerdictInput *in, Verdict *v)
+{
+        const KindExec *exec = &in->kind->exec;
+        const char *program = in->join && exec->join ? exec->join[0] : exec->start[0];
+        bool missing = in->end->end.cause == RUN_MISSING;
+        char text[400];
+
+        snprintf(text, sizeof(text),
+                missing ? "there is no program %.200s, or not the interpreter that its first line "
+                          "names"
+                        : "%.200s cannot be executed: see its mode, and its first line if it is a "
+                          "script",
+                program);
+        verdict_of_no_handler(
+                v->cause, missing ? "HANDLER_MISSING" : "HANDLER_NOT_EXECUTABLE", text, v);
 }
 
 int verdict_of_run(const VerdictInput *input, Verdict *ret)
@@ -335,6 +350,8 @@ int verdict_of_run(const VerdictInput *input, Verdict *ret)
                         ret->cause, input->interruptions, input->max_interruptions, ret);
         else if (cause == RUN_CANCELLED || cause == RUN_DRAINED)
                 verdict_of_stop(input, &d, ret);
+        else if (cause == RUN_MISSING || cause == RUN_NOT_EXECUTABLE)
+                verdict_of_no_start(input, ret);
         else if (r == -EINVAL)
                 return 0; /* the directive itself was wrong: read_directive() has made the verdict
                            */

@@ -15,6 +15,7 @@ typedef struct VerdictInput {
         int64_t max_attempts;
         int64_t interruptions, max_interruptions;
         uint32_t random; /* spreads the delay */
+        bool join; /* it was for the join phase */
 } VerdictInput;
 
 typedef struct Verdict {
@@ -37,6 +38,10 @@ int verdict_of_run(const VerdictInput *input, Verdict *ret);
 
 /* Shortened to what fits, as valid UTF-8: bytes that are none become question marks. */
 void verdict_set_error(Verdict *v, const char *code, const char *message);
+
+/* The handler could not be started: ready again, counts as nothing; the kind is to be held
+ * (kind-hold.h). */
+void verdict_of_no_handler(const char *cause, const char *code, const char *message, Verdict *ret);
 
 /* An interruption without an end frame (the launcher died, the worker gave it up): ready again, or
  * failed when the job has been interrupted too often. */

@@ -85,6 +85,13 @@ void worker_note_duration(Worker *w, const Kind *kind, usec_t usec)
                 m->n++;
 }
 
+static bool is_held(const Worker *w, const char *name)
+{
+        const Kind *kind = kind_set_find(w->kinds, name);
+
+        return kind && worker_holds_kind(w, kind);
+}
+
 /* Whether all lanes that have work are of quick kinds: only then it does not matter which job waits
  * in this worker. */
 static bool all_are_quick(Worker *w)
@@ -95,7 +102,7 @@ static bool all_are_quick(Worker *w)
                 const LaneEntry *e = w->lanes.entries + i;
                 const KindMean *m;
 
-                if (!e->wanted || e->empty)
+                if (!e->wanted || e->empty || is_held(w, e->kind))
                         continue;
                 m = mean_of(w, e->kind);
                 if (!m || m->n < KIND_MEAN_LEAST || m->usec >= AHEAD_USEC)
@@ -269,6 +276,7 @@ static bool is_wedged(void)
  * batches; then a rest. */
 static void claim_next(Worker *w)
 {
+        LaneSkip skip = { (const char *const *) w->paused, NULL };
         Claim *claim;
 
         if (w->claiming || !w->instance || n_wanted(w) == 0 || is_wedged())
@@ -286,8 +294,8 @@ static void claim_next(Worker *w)
         }
         claim->instance = w->instance;
         claim->n_jobs = n_wanted(w);
-        claim->n_cursors = lane_table_pick(
-                &w->lanes, (const char *const *) w->paused, claim->cursors, REEVE_CLAIM_LANES_MAX);
+        skip.kinds = worker_held_kinds(w);
+        claim->n_cursors = lane_table_pick(&w->lanes, &skip, claim->cursors, REEVE_CLAIM_LANES_MAX);
         if (claim->n_cursors > 0) {
                 send_claim(w, claim);
                 return;

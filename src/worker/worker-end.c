@@ -24,7 +24,7 @@ typedef struct Batch {
  * ----------------------------------------------------------------------------------------------------
  */
 
-static uint32_t random_number(void)
+uint32_t worker_random(void)
 {
         uint32_t v;
 
@@ -74,7 +74,7 @@ void run_interrupted(Run *r, const char *cause)
                 /* A unit that does not even start would use up all interruptions in a moment. */
                 v.state = "scheduled";
                 v.delay_usec = retry_delay_usec(
-                        &r->kind->retry, (unsigned) r->interruptions + 1, 0, random_number());
+                        &r->kind->retry, (unsigned) r->interruptions + 1, 0, worker_random());
         }
         end_with(r, &v);
 }
@@ -93,6 +93,24 @@ void run_give_back(Run *r)
         end_with(r, &v);
 }
 
+void run_no_handler(Run *r, const char *cause, const char *code, const char *message)
+{
+        const Kind *kind = r->kind;
+        Verdict v;
+
+        if (!code) { /* as the kind has it already */
+                const KindHold *h = worker_hold_of(r->worker, kind);
+
+                verdict_of_no_handler("not-run", h->code, h->message, &v);
+        } else {
+                worker_hold_kind(r->worker, kind, code, message);
+                verdict_of_no_handler(cause, code, message, &v);
+        }
+        if (r->stopping && r->stop_reason == RUN_CANCELLED)
+                v.state = "cancelled";
+        end_with(r, &v);
+}
+
 void run_failed_early(Run *r, const char *cause, const char *code, const char *message)
 {
         Verdict v = { .state = "failed", .cause = cause, .counts = STORE_COUNTS_ATTEMPT };
@@ -100,7 +118,7 @@ void run_failed_early(Run *r, const char *cause, const char *code, const char *m
         if (r->attempt + 1 < r->max_attempts) {
                 v.state = "scheduled";
                 v.delay_usec = retry_delay_usec(
-                        &r->kind->retry, (unsigned) r->attempt + 1, 0, random_number());
+                        &r->kind->retry, (unsigned) r->attempt + 1, 0, worker_random());
         }
         verdict_set_error(&v, code, message);
         end_with(r, &v);
@@ -158,12 +176,15 @@ int run_take_end(Run *r, const RunFrame *end, int fd)
                 .max_attempts = r->max_attempts,
                 .interruptions = r->interruptions,
                 .max_interruptions = r->max_interruptions,
-                .random = random_number(),
+                .random = worker_random(),
+                .join = r->flags & STORE_FLAG_JOIN,
         };
+        bool ran = end->end.cause != RUN_MISSING && end->end.cause != RUN_NOT_EXECUTABLE;
         Verdict v;
         int e;
 
-        worker_note_duration(r->worker, r->kind, end->end.wall_usec);
+        if (ran)
+                worker_note_duration(r->worker, r->kind, end->end.wall_usec);
         e = read_result(end, fd, &result);
         if (e == -ENOMEM)
                 return e;
@@ -174,6 +195,8 @@ int run_take_end(Run *r, const RunFrame *end, int fd)
         }
         input.result = result;
         e = verdict_of_run(&input, &v);
+        if (e >= 0 && !ran)
+                worker_hold_kind(r->worker, r->kind, v.error_code, v.error_message);
         if (e >= 0)
                 e = take_usage(r, end);
         if (e >= 0) {
@@ -288,6 +311,9 @@ static void log_end(const Run *r)
         (void) job_fields(r, fields);
         if (streq(o->state, "succeeded"))
                 (void) log_fields(LOG_DEBUG, 0, fields, "Job %s succeeded.", r->job);
+        else if (streq(o->state, "ready") && o->error_code) /* said once, for the kind */
+                (void) log_fields(LOG_DEBUG, 0, fields, "Job %s goes back: %s: %s", r->job,
+                        o->error_code, o->error_message ? o->error_message : "");
         else
                 (void) log_fields(streq(o->state, "failed") ? LOG_WARNING : LOG_INFO, 0, fields,
                         "Job %s is %s (cause %s)%s%s%s%s", r->job, o->state, o->cause,

@@ -66,10 +66,14 @@ static void describe(const Worker *w, char *buf, size_t size)
         else if (age > SLOW_USEC)
                 snprintf(buf, size, "degraded: the database has not answered for %s; %u runs go on",
                         format_timespan(span, age / USEC_PER_SEC * USEC_PER_SEC), n_busy);
-        else
-                snprintf(buf, size, "%s: %u of %u slots busy, %llu done, %llu failed",
+        else {
+                char faults[128];
+
+                worker_describe_faults(w, faults, sizeof(faults));
+                snprintf(buf, size, "%s: %u of %u slots busy, %llu done, %llu failed%s",
                         states[w->state], n_busy, w->n_slots, (unsigned long long) w->n_done,
-                        (unsigned long long) w->n_failed);
+                        (unsigned long long) w->n_failed, faults);
+        }
 }
 
 void worker_update_status(Worker *w)
@@ -131,6 +135,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
         worker_check_slots(w);
         if (store_is_connected(w->store) && w->instance > 0) {
                 mark_started(w, now);
+                worker_tell_faults(w);
                 save_progress(w);
                 if (w->retry_ends)
                         worker_send_ends(w);

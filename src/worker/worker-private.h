@@ -39,6 +39,24 @@ unsigned worker_n_waiting(const Worker *w);
 /* A run of the kind took so long: quick kinds are claimed ahead. */
 void worker_note_duration(Worker *w, const Kind *kind, usec_t usec);
 
+/* To spread delays. */
+uint32_t worker_random(void);
+
+/* worker-hold.c: kinds that cannot be run here, and who is told */
+
+int worker_start_holds(Worker *w);
+void worker_hold_kind(Worker *w, const Kind *kind, const char *code, const char *message);
+/* A run of the kind has begun. */
+void worker_kind_runs(Worker *w, const Kind *kind);
+KindHold *worker_hold_of(const Worker *w, const Kind *kind);
+bool worker_holds_kind(const Worker *w, const Kind *kind);
+/* Names of those that are not to be claimed now, NULL-terminated; valid until the next call. */
+const char *const *worker_held_kinds(Worker *w);
+/* Keeps the instance's row saying what is wrong with kinds; called now and then. */
+void worker_tell_faults(Worker *w);
+/* The same in a few words for STATUS=: "" if nothing is. */
+void worker_describe_faults(const Worker *w, char *buf, size_t size);
+
 /* worker-run.c: a claimed job on its way to a launcher */
 
 int run_new(Worker *w, const StoreClaimedJob *job, Run **ret);
@@ -79,6 +97,9 @@ int run_take_end(Run *r, const RunFrame *end, int fd);
 void run_interrupted(Run *r, const char *cause);
 void run_stopped_early(Run *r, RunCause reason);
 void run_give_back(Run *r); /* it never ran: ready again, counts as nothing */
+/* The kind's handler cannot be started here: ready again, counts as nothing, and the kind is held.
+ * code NULL: it is held already, for the reason that it has. */
+void run_no_handler(Run *r, const char *cause, const char *code, const char *message);
 /* An error of ours before the handler could start: another attempt, if there is one left. */
 void run_failed_early(Run *r, const char *cause, const char *code, const char *message);
 /* Its outcome is set: keeps output files, then sends it. */

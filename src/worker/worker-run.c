@@ -237,10 +237,25 @@ static void on_children(int error, const StoreChild *children, unsigned n, void 
  * ------------------------------------------------------------------------------------------------------
  */
 
+static void tell_no_socket(Run *r, int error)
+{
+        char text[400];
+
+        (void) snprintf(text, sizeof(text),
+                "no reeve-run-%s.socket listens on this host (%s): systemctl daemon-reload, then "
+                "systemctl start reeve-run-%s.socket",
+                r->kind->name, strerror(-error), r->kind->name);
+        run_no_handler(r, "missing", "NO_SOCKET", text);
+}
+
 static void take_slot(Run *r, Slot *s)
 {
         int e = 0;
 
+        if (worker_holds_kind(r->worker, r->kind)) { /* claimed together with one that found out */
+                run_no_handler(r, NULL, NULL, NULL);
+                return;
+        }
         if (r->state == RUN_QUEUED)
                 r->worker->n_queued--;
         r->state = RUN_RUNNING;
@@ -263,12 +278,7 @@ static void take_slot(Run *r, Slot *s)
                 r->worker->n_queued++;
                 return;
         }
-        run_failed_early(r, "missing", "NO_SOCKET",
-                e == -ENOENT || e == -ECONNREFUSED
-                        ? "this host has no socket unit for the kind that listens (systemctl "
-                          "daemon-reload makes it; then systemctl restart 'reeve-worker@*' starts "
-                          "it)"
-                        : strerror(-e));
+        tell_no_socket(r, e);
 }
 
 static void enqueue_run(Run *r)

@@ -55,19 +55,35 @@ Slot *worker_find_slot(Worker *w, const Kind *kind)
         return empty;
 }
 
+/* The launcher did not even say hello: nothing of the job has gone to it. */
+static void tell_no_unit(Run *r, const char *why)
+{
+        char text[400];
+
+        (void) snprintf(text, sizeof(text),
+                "a unit of reeve-run-%s@.service does not start (%s): journalctl -u "
+                "'reeve-run-%s@*'",
+                r->kind->name, why, r->kind->name);
+        run_no_handler(r, "launcher-died", "UNIT_NOT_STARTED", text);
+}
+
 void slot_lost(Slot *s, const char *why)
 {
         Worker *w = s->worker;
         Run *run = s->run;
+        bool unit_started = s->unit;
 
-        if (run) {
+        if (run && unit_started) {
                 log_warning("Run %lld (%s) lost its launcher %s: %s", (long long) run->run_id,
-                        run->kind->name, s->unit ? s->unit : "before it said hello", why);
-                run->slot = NULL;
+                        run->kind->name, s->unit, why);
         }
-        slot_close(s);
         if (run)
+                run->slot = NULL;
+        slot_close(s);
+        if (run && unit_started)
                 run_interrupted(run, "launcher-died");
+        else if (run)
+                tell_no_unit(run, why);
         worker_start_queued(w);
         worker_claim(w);
 }
@@ -115,6 +131,7 @@ static void on_run_frame(Slot *s, const RunFrame *f)
         switch (f->type) {
         case RUN_FRAME_STARTED:
                 run->started = true;
+                worker_kind_runs(s->worker, run->kind);
                 run->started_usec = now_usec(CLOCK_MONOTONIC);
                 break;
         case RUN_FRAME_PROGRESS:

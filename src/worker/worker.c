@@ -37,6 +37,8 @@ static int name_kinds(Worker *w)
         w->means = new0(KindMean, w->kinds->n_kinds);
         if (!w->kind_names || !w->means)
                 return -ENOMEM;
+        if (worker_start_holds(w) < 0)
+                return -ENOMEM;
         for (size_t i = 0; i < w->kinds->n_kinds; i++)
                 if (w->kinds->kinds[i]->type == KIND_EXEC)
                         w->kind_names[n++] = w->kinds->kinds[i]->name;
@@ -152,6 +154,7 @@ static void on_registered(int error, int64_t instance, int64_t n_predecessors, v
         w->instance = instance;
         w->state = WORKER_WORKING;
         w->last_beat_usec = w->last_claim_usec = now;
+        w->faults_told = false;
         log_info("Worker %s is instance %lld with %u slots%s.", w->name, (long long) instance,
                 w->n_slots, n_predecessors > 0 ? "; its predecessor had not said good-bye" : "");
         publish_kinds(w);
@@ -548,6 +551,8 @@ Worker *worker_free(Worker *w)
         conf_names_free(w->paused);
         free((void *) w->kind_names);
         free(w->means);
+        free(w->holds);
+        free((void *) w->held);
         kind_set_free(w->kinds);
         pool_free(w->pool);
         settings_done(&w->settings);

@@ -5,6 +5,7 @@
 #include <systemd/sd-event.h>
 
 #include "config-load.h"
+#include "kind-hold.h"
 #include "lane-table.h"
 #include "reaper.h"
 #include "run-state.h"
@@ -19,6 +20,7 @@
  * run      a claimed job until the database has confirmed its end
  * queued   claimed, without a slot yet
  * ended    its outcome is known and on its way to the database
+ * held     a kind that cannot be run on this host is not claimed for a while
  * drain    no new claims; runs may end by themselves within the pool's DrainSec=
  */
 
@@ -48,6 +50,9 @@ struct Worker {
         KindSet *kinds;
         const char **kind_names; /* of Exec kinds, NULL-terminated */
         KindMean *means; /* parallel to kinds->kinds */
+        KindHold *holds; /* parallel to kinds->kinds */
+        const char **held; /* names of kinds that are held, NULL-terminated */
+        bool faults_told; /* the instance's row says what is wrong with kinds */
         char *host, *name, *boot_id;
         const char *run_directory; /* of the kinds' sockets */
         BlobStore *blobs;

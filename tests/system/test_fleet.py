@@ -58,4 +58,4 @@ def test_the_runs_of_a_host_that_died(fleet):
     job = first.wait_until(lambda: ended(again), timeout=30)
     assert (job["state"], job["host"], job["interruptions"]) == ("succeeded", first.name, 1), job
     history = [json.loads(line) for line in first.out("reevectl", "show", "--history", "--json", again).splitlines()]
-    assert [(h["cause"], h["host"]) for h in history if h["event"] not in ("enqueue", "end")] == [("host-lost", second.name)], history
+    assert [(h["cause"], h["host"]) for h in history if h["event"] not in ("enqueue", "start", "end")] == [("host-lost", second.name)], history

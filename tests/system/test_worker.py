@@ -160,7 +160,6 @@ def test_a_reused_slot_serves_many_jobs(world):
 @pytest.mark.parametrize("kind,state,cause,code", [
     ("ok", "succeeded", "exit", None), ("seven", "failed", "exit", "EXIT_7"), ("segv", "failed", "signal", "SIGNAL"),
     ("slow", "failed", "timeout", "TIMEOUT"), ("silent", "failed", "watchdog", "WATCHDOG"),
-    ("missing", "failed", "missing", "HANDLER_MISSING"), ("plain", "failed", "not-executable", "HANDLER_NOT_EXECUTABLE"),
     # Tier: a machine with cgroup v1 here; the launcher reads the v1 or the v2 counter, whichever there is.
     ("hog", "failed", "oom-kill", "INTERRUPTED_TOO_OFTEN")])
 def test_every_cause_of_an_end_is_told_apart(world, kind, state, cause, code):

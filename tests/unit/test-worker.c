@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "kind-hold.h"
 #include "lane-table.h"
 #include "parse-util.h"
 #include "stand-still.h"
@@ -17,6 +18,8 @@ static void add(LaneTable *t, int64_t lane, int64_t priority, const char *queue,
         assert_int_equal(lane_table_add(t, &l, wanted), 0);
 }
 
+static const LaneSkip none;
+
 static void test_lanes_by_priority_and_in_turn(void **state)
 {
         _cleanup_(lane_table_done) LaneTable t = {};
@@ -28,12 +31,12 @@ static void test_lanes_by_priority_and_in_turn(void **state)
         add(&t, 20, 9, "q", true);
         add(&t, -7, 5, "q", false); /* not ours */
         for (int i = 0; i < 4; i++) {
-                assert_int_equal(lane_table_pick(&t, NULL, c, 4), 3);
+                assert_int_equal(lane_table_pick(&t, &none, c, 4), 3);
                 assert_int_equal(c[0].lane, 20);
                 first[c[1].lane] = true;
         }
         assert_true(first[10] && first[30]);
-        assert_int_equal(lane_table_pick(&t, NULL, c, 2), 2);
+        assert_int_equal(lane_table_pick(&t, &none, c, 2), 2);
 }
 
 static void test_lanes_without_jobs_are_forgotten(void **state)
@@ -47,50 +50,100 @@ static void test_lanes_without_jobs_are_forgotten(void **state)
         add(&t, 2, 5, "q", true);
         add(&t, 3, 5, "q", false);
         lane_table_begin_round(&t, start);
-        assert_int_equal(lane_table_pick(&t, NULL, c, 4), 2);
+        assert_int_equal(lane_table_pick(&t, &none, c, 4), 2);
         lane_table_begin_round(&t, start + LANE_FORGET_USEC - 1);
         assert_int_equal(t.n, 3);
         lane_table_claimed(&t, c, 2, &job, 1, true);
         lane_table_begin_round(&t, start + LANE_FORGET_USEC + LANE_RESET_USEC);
         assert_int_equal(t.n, 1);
-        assert_int_equal(lane_table_pick(&t, NULL, c, 4), 1);
+        assert_int_equal(lane_table_pick(&t, &none, c, 4), 1);
         assert_int_equal(c[0].lane, 2);
         add(&t, 1, 5, "q", true); /* the search found it again */
         lane_table_begin_round(&t, start + 2 * LANE_FORGET_USEC);
         assert_int_equal(t.n, 2);
         lane_table_begin_round(&t, start + 4 * LANE_FORGET_USEC);
         assert_int_equal(t.n, 0);
-        assert_int_equal(lane_table_pick(&t, NULL, c, 4), 0);
+        assert_int_equal(lane_table_pick(&t, &none, c, 4), 0);
 }
 
 static void test_lanes_paused_and_empty(void **state)
 {
         _cleanup_(lane_table_done) LaneTable t = {};
         const char *const paused[] = { "p", NULL };
+        const LaneSkip skip = { paused, NULL };
         StoreClaimedJob job = { .lane = 1, .seq = 40 };
         StoreCursor c[4];
 
         add(&t, 1, 5, "q", true);
         add(&t, 2, 5, "p", true);
-        assert_int_equal(lane_table_pick(&t, paused, c, 4), 1);
+        assert_int_equal(lane_table_pick(&t, &skip, c, 4), 1);
         assert_int_equal(c[0].lane, 1);
         assert_int_equal(c[0].cursor, 0);
 
         lane_table_claimed(
                 &t, c, 1, &job, 1, false); /* as many as were asked for: there may be more */
-        assert_int_equal(lane_table_pick(&t, paused, c, 4), 1);
+        assert_int_equal(lane_table_pick(&t, &skip, c, 4), 1);
         assert_int_equal(c[0].cursor, 40);
         lane_table_claimed(&t, c, 1, NULL, 0, true);
-        assert_int_equal(lane_table_pick(&t, paused, c, 4), 0);
+        assert_int_equal(lane_table_pick(&t, &skip, c, 4), 0);
 
         /* Within a second the cursor stays; then it goes back, for late commits. */
         t.reset_usec = 10 * USEC_PER_SEC;
         lane_table_begin_round(&t, 10 * USEC_PER_SEC + LANE_RESET_USEC / 2);
-        assert_int_equal(lane_table_pick(&t, paused, c, 4), 1);
+        assert_int_equal(lane_table_pick(&t, &skip, c, 4), 1);
         assert_int_equal(c[0].cursor, 40);
         lane_table_begin_round(&t, 10 * USEC_PER_SEC + LANE_RESET_USEC);
-        assert_int_equal(lane_table_pick(&t, paused, c, 4), 1);
+        assert_int_equal(lane_table_pick(&t, &skip, c, 4), 1);
         assert_int_equal(c[0].cursor, 0);
+}
+
+/* ---- kinds that cannot be run
+ * ----------------------------------------------------------------------------------------
+ */
+
+static void test_lanes_of_a_held_kind(void **state)
+{
+        _cleanup_(lane_table_done) LaneTable t = {};
+        const StoreLane broken = { 7, "q", "broken", "t", 10 };
+        const char *const held[] = { "broken", NULL };
+        const LaneSkip skip = { NULL, held };
+        StoreCursor c[4];
+
+        assert_int_equal(lane_table_add(&t, &broken, true), 1);
+        add(&t, 1, 5, "q", true);
+        assert_int_equal(lane_table_pick(&t, &none, c, 4), 2);
+        assert_int_equal(lane_table_pick(&t, &skip, c, 4), 1);
+        assert_int_equal(c[0].lane, 1);
+}
+
+static void test_a_kind_is_held_longer_each_time_but_not_for_long(void **state)
+{
+        const RetryPolicy policy = { 3 * USEC_PER_SEC, USEC_PER_HOUR }, at_once = {};
+        usec_t now = USEC_PER_MIN;
+        KindHold h = {};
+
+        assert_false(kind_hold_is_on(&h, now));
+        assert_false(kind_hold_end(&h));
+        for (unsigned i = 1; i <= 8; i++) {
+                usec_t pause = i > 5 ? USEC_PER_MIN : (3 * USEC_PER_SEC) << (i - 1);
+
+                assert_int_equal(kind_hold_begin(&h, &policy, "NO_SOCKET", "m", now, 0),
+                        i == 1 || i == 2 || i == 4 || i == 8);
+                /* Those that were claimed together with it. */
+                assert_false(kind_hold_begin(&h, &policy, "NO_SOCKET", "m", now + 1, 0));
+                assert_int_equal(h.until_usec, now + pause);
+                assert_true(kind_hold_is_on(&h, now + pause - 1));
+                assert_false(kind_hold_is_on(&h, now + pause));
+                now += pause;
+        }
+        /* Another reason is another beginning. */
+        assert_true(kind_hold_begin(&h, &policy, "HANDLER_MISSING", "m", now, 0));
+        assert_int_equal(h.until_usec, now + 3 * USEC_PER_SEC);
+        assert_true(kind_hold_end(&h));
+        assert_false(kind_hold_is_on(&h, now));
+        /* RetrySec=0 is no circle without rest. */
+        assert_true(kind_hold_begin(&h, &at_once, "NO_SOCKET", "m", now, 0));
+        assert_int_equal(h.until_usec, now + USEC_PER_SEC);
 }
 
 /* ---- who stands still
@@ -245,6 +298,23 @@ static void test_an_error_that_is_named_after_an_oom_kill(void **state)
         assert_int_equal(v.counts, STORE_COUNTS_INTERRUPTION);
 }
 
+static void test_a_handler_that_never_ran_costs_the_job_nothing(void **state)
+{
+        static const RunCause causes[] = { RUN_MISSING, RUN_NOT_EXECUTABLE };
+        static const char *const codes[] = { "HANDLER_MISSING", "HANDLER_NOT_EXECUTABLE" };
+
+        for (size_t i = 0; i < ELEMENTSOF(causes); i++) {
+                RunFrame end = { .type = RUN_FRAME_END, .end = { .cause = causes[i], .exit = -1 } };
+                Verdict v =
+                        verdict(&end, NULL, 2); /* its last attempt, and its last interruption */
+
+                assert_string_equal(v.state, "ready");
+                assert_string_equal(v.cause, run_cause_to_string(causes[i]));
+                assert_string_equal(v.error_code, codes[i]);
+                assert_int_equal(v.counts, STORE_COUNTS_NEITHER);
+        }
+}
+
 static void test_directives(void **state)
 {
         static const struct {
@@ -343,6 +413,9 @@ int main(void)
                 cmocka_unit_test(test_lanes_by_priority_and_in_turn),
                 cmocka_unit_test(test_lanes_without_jobs_are_forgotten),
                 cmocka_unit_test(test_lanes_paused_and_empty),
+                cmocka_unit_test(test_lanes_of_a_held_kind),
+                cmocka_unit_test(test_a_kind_is_held_longer_each_time_but_not_for_long),
+                cmocka_unit_test(test_a_handler_that_never_ran_costs_the_job_nothing),
                 cmocka_unit_test(test_a_counter_that_stands_still_is_seen),
                 cmocka_unit_test(test_time_without_a_look_does_not_count),
                 cmocka_unit_test(test_exit_statuses),

@@ -55,21 +55,15 @@ def test_exit_status_says_whether_to_try_again(world):
         assert (job["state"], job["attempt"], job["exit_status"]) == ("failed", attempts, status)
 
 
-def test_signal_timeout_missing_not_executable(world):
-    plain = world.dir / "plain"
-    plain.write_text("no program")
+def test_signal_and_timeout(world):
     world.sh("killed", "kill -SEGV $$", keys="MaxAttempts=1\n")
     world.sh("slow", "sleep 60", keys="MaxAttempts=1\nTimeoutSec=300ms\n", timeout=0.3)
-    world.kind("missing", "/nonexistent/handler", keys="MaxAttempts=1\n")
-    world.kind("plain", str(plain), keys="MaxAttempts=1\n")
     world.start()
-    ids = {k: world.enqueue(k) for k in ("killed", "slow", "missing", "plain")}
+    ids = {k: world.enqueue(k) for k in ("killed", "slow")}
     jobs = {k: world.wait(i) for k, i in ids.items()}
     assert {k: (j["state"], j["cause"], j["error"]["code"]) for k, j in jobs.items()} == {
-        "killed": ("failed", "signal", "SIGNAL"), "slow": ("failed", "timeout", "TIMEOUT"),
-        "missing": ("failed", "missing", "HANDLER_MISSING"), "plain": ("failed", "not-executable", "HANDLER_NOT_EXECUTABLE")}
+        "killed": ("failed", "signal", "SIGNAL"), "slow": ("failed", "timeout", "TIMEOUT")}
     assert jobs["killed"]["exit_signal"] == 11
-    assert "/nonexistent/handler" in jobs["missing"]["error"]["message"]
 
 
 def test_output_that_is_no_result(world):
@@ -276,9 +270,3 @@ def test_an_idle_worker_hears_at_once_that_a_queue_is_paused(world):
             else:
                 assert world.wait(job, timeout=3)["state"] == "succeeded"
 
-
-def test_a_kind_without_a_socket_says_so(world):
-    world.kinds.joinpath("lost.kind").write_text("[Kind]\nMaxAttempts=1\n[Exec]\nStart=/bin/true\n")
-    world.start()
-    job = world.run("lost")
-    assert job["state"] == "failed" and job["error"]["code"] == "NO_SOCKET"

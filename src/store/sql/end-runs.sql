@@ -2,9 +2,11 @@
 -- more is stale, changes nothing and is not returned. What the worker decided by the handler's verdict and the job's
 -- limits (core/retry.c) is the state: succeeded, failed, cancelled; scheduled (another attempt); ready (interrupted);
 -- the last two become cancelled if somebody asked for it, which the lease row says to whoever deletes it.
--- Parents are told, keys given back, and what is more than an ordinary life goes into the history.
+-- Parents are told, keys given back, and what is more than an ordinary life goes into the history. A job that came back
+-- because its handler cannot be started on a host (ready with an error code) is tried for as long as that lasts, so only
+-- the first time of each attempt, host and code is written.
 -- Locks: the parents' waiting rows in the order of ids; then the lease rows in the order of run ids. Rows: the runs that were ended.
--- Index: lease_pkey, key_job, progress_pkey, waiting_pkey. "between", not "=": an equality may be planned as a merge with
+-- Index: lease_pkey, key_job, progress_pkey, waiting_pkey, history_job. "between", not "=": an equality may be planned as a merge with
 -- the whole index while the table is empty, and stays so when it is not; a range can only be a probe for each run.
 -- $1 bigint[] run_id  $2 uuid[] run_key  $3 text[] state  $4 text[] cause  $5 smallint[] exit status  $6 smallint[] signal
 -- $7 text[] error code  $8 text[] error message  $9 text[] result (JSON)  $10 text[] result blob  $11 bigint[] delay usec
@@ -48,15 +50,24 @@ with input as materialized (
 ), back as (
         insert into reeve.ready (job, lane, attempt, interruptions, flags)
         select g.job, g.lane, g.attempt, g.interruptions, g.flags from gone g where g.state = 'ready'
+), known as materialized (
+        select g.run_id
+        from gone g cross join lateral (
+                select h.id from reeve.history h
+                where h.job between g.job and g.job and h.event = 'not-run' and h.error_code = g.error_code
+                        and h.host = $17::text and h.attempt = g.attempt
+                limit 1
+        ) h
+        where g.state = 'ready' and g.error_code is not null
 ), told as (
         insert into reeve.history (job, event, from_state, to_state, run_id, attempt, interruptions, cause, exit_status,
                 exit_signal, error_code, error_message, host, unit, log, actor, reason)
-        select g.job, case g.state when 'scheduled' then 'retry' when 'ready' then 'interrupt' when 'cancelled' then 'cancel'
-                else 'fail' end, 'running', g.state, g.run_id, g.attempt, g.interruptions, g.cause, g.exit_status,
+        select g.job, case when g.state = 'scheduled' then 'retry' when g.state = 'ready' and g.error_code is not null then 'not-run'
+                when g.state = 'ready' then 'interrupt' when g.state = 'cancelled' then 'cancel' else 'fail' end, 'running', g.state, g.run_id, g.attempt, g.interruptions, g.cause, g.exit_status,
                 g.exit_signal, g.error_code, g.error_message, $17::text, g.unit, g.log, coalesce(g.cancel_actor, $18::text),
                 g.cancel_reason
         from gone g
-        where g.state <> 'succeeded'
+        where g.state <> 'succeeded' and g.run_id not in (select k.run_id from known k)
 ), free as materialized (
         select k.place from gone g cross join lateral (
                 select k.ctid as place from reeve.key k where k.job = g.job and k.scope = 'unique' limit 1

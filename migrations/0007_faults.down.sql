@@ -1,0 +1,62 @@
+-- Takes back what 0007_faults made.
+alter table reeve.instance drop column faults;
+
+create or replace function reeve.cancel_job(id uuid, actor text, reason text default null) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+        outcome text;
+begin
+        for tries in 1..100 loop
+                outcome := reeve.end_idle_job(id, 'cancelled', 'cancelled', actor, reason);
+                if outcome <> 'running' then
+                        return case outcome when 'ended' then 'cancelled' else outcome end;
+                end if;
+                -- On the lease row itself: a batch that ends the run at this moment waits and sees it, or is first.
+                with told as (
+                        update reeve.lease l
+                        set cancel_actor = coalesce(l.cancel_actor, actor), cancel_reason = coalesce(l.cancel_reason, reason)
+                        where l.job = id
+                        returning l.run_id, l.instance
+                )
+                insert into reeve.cancel_request (run_id, instance) select t.run_id, t.instance from told t
+                on conflict (run_id) do update set at = clock_timestamp();
+                if found then
+                        return 'cancelling';
+                end if;
+        end loop;
+        raise exception 'job % moves too fast to be cancelled', id using errcode = '40001';
+end $$;
+
+create or replace function reeve.job_status(id uuid) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC'
+begin atomic
+        select jsonb_strip_nulls(jsonb_build_object(
+                'id', j.id, 'kind', j.kind, 'queue', j.queue, 'priority', j.priority, 'tenant', j.tenant,
+                'subject', j.subject, 'state', reeve.job_state(j.id), 'created_at', j.created_at,
+                'run_at', s.run_at, 'deadline', j.deadline, 'parent', j.parent, 'retry_of', j.retry_of,
+                'attempt', coalesce(d.attempt, l.attempt + 1, s.attempt, r.attempt, w.attempt, b.attempt),
+                'max_attempts', j.max_attempts,
+                'interruptions', coalesce(d.interruptions, l.interruptions, s.interruptions, r.interruptions,
+                        w.interruptions, b.interruptions),
+                'run_id', coalesce(d.run_id, l.run_id), 'started_at', coalesce(d.claimed_at, l.claimed_at),
+                'finished_at', d.finished_at, 'expired_at', d.expired_at, 'children', w.children, 'children_pending', w.pending,
+                'progress', coalesce(w.progress_from + (w.progress_to - w.progress_from) * (w.children - w.pending) / w.children,
+                        p.percent),
+                'status', case when w.job is not null
+                        then format('%s of %s children have ended', w.children - w.pending, w.children) else p.status end,
+                'cause', d.cause, 'exit_status', d.exit_status, 'exit_signal', d.exit_signal, 'host', d.host, 'unit', d.unit, 'cpu_usec', d.cpu_usec,
+                'max_rss', d.max_rss, 'result_blob', d.result_blob, 'actor', d.actor, 'reason', d.reason,
+                'error', case when d.error_code is not null
+                        then jsonb_build_object('code', d.error_code, 'message', d.error_message) end))
+                || case when d.result is not null then jsonb_build_object('result', d.result) else '{}' end
+        from reeve.job j
+        left join reeve.done d on d.job = j.id
+        left join reeve.lease l on l.job = j.id
+        left join reeve.scheduled s on s.job = j.id
+        left join reeve.ready r on r.job = j.id
+        left join reeve.waiting w on w.job = j.id
+        left join reeve.blocked b on b.job = j.id
+        left join reeve.progress p on p.job = j.id
+        where j.id = job_status.id;
+end;
