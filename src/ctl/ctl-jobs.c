@@ -23,6 +23,8 @@ static void add_job(TextTable *t, const JsonValue *job)
 
         if (json_get_double(job, "progress", &percent, NULL) == JSON_FOUND)
                 (void) snprintf(progress, sizeof(progress), "%.0f%%", percent);
+        if (streq(member_text(job, "state"), "succeeded"))
+                (void) snprintf(progress, sizeof(progress), "100%%");
         text_table_add(t, member_text(job, "id"));
         text_table_add(t, member_text(job, "kind"));
         text_table_add(t, member_text(job, "queue"));
@@ -134,6 +136,8 @@ typedef enum FieldType {
         FIELD_TIME,
         FIELD_NUMBER,
         FIELD_USEC,
+        FIELD_BYTES,
+        FIELD_ACTOR,
         FIELD_RAW, /* any JSON */
 } FieldType;
 
@@ -168,14 +172,14 @@ static const struct {
         { "exit_status", "Exit status", FIELD_NUMBER },
         { "exit_signal", "Signal", FIELD_NUMBER },
         { "cpu_usec", "CPU", FIELD_USEC },
-        { "max_rss", "Memory", FIELD_NUMBER },
-        { "actor", "By", FIELD_TEXT },
+        { "max_rss", "Memory", FIELD_BYTES },
+        { "actor", "By", FIELD_ACTOR },
         { "reason", "Reason", FIELD_TEXT },
         { "result_blob", "Result in", FIELD_TEXT },
         { "result", "Result", FIELD_RAW },
 };
 
-static void print_field(size_t i, const JsonValue *v)
+static void print_field(const Ctl *c, size_t i, const JsonValue *v)
 {
         _cleanup_(strbuf_done) StrBuf raw = {}, clean = {};
         char buf[TEXT_TIME_MAX > TIMESPAN_MAX ? TEXT_TIME_MAX : TIMESPAN_MAX];
@@ -189,6 +193,11 @@ static void print_field(size_t i, const JsonValue *v)
                 strbuf_puts(&clean, text_local_time(buf, text));
         } else if (fields[i].type == FIELD_USEC && json_value_uint64(v, &n) >= 0) {
                 strbuf_puts(&clean, format_timespan(buf, n));
+        } else if (fields[i].type == FIELD_BYTES && json_value_uint64(v, &n) >= 0) {
+                strbuf_puts(&clean, text_bytes(buf, n));
+        } else if (fields[i].type == FIELD_ACTOR && json_value_string(v, &text) >= 0) {
+                text_actor(&raw, text, c->client.socket_path);
+                text_clean(&clean, strbuf_str(&raw));
         } else {
                 text = json_value_text(v, &size);
                 strbuf_append(&raw, text, size);
@@ -197,17 +206,26 @@ static void print_field(size_t i, const JsonValue *v)
         printf("%12s: %s\n", fields[i].title, strbuf_str(&clean));
 }
 
-static void print_error(const JsonValue *job)
+/* "error": why it has failed; "last_error": what stopped its last attempt, while it goes on. */
+static void print_error(const JsonValue *job, const char *name, const char *title)
 {
-        const JsonValue *error = json_value_member(job, "error");
+        const JsonValue *error = json_value_member(job, name);
         _cleanup_(strbuf_done) StrBuf b = {};
+        char at[TEXT_TIME_MAX];
 
         if (!error || !json_value_is(error, JSON_OBJECT))
                 return;
         text_clean(&b, member_text(error, "code"));
         strbuf_puts(&b, *member_text(error, "message") ? ": " : "");
         text_clean(&b, member_text(error, "message"));
-        printf("%12s: %s\n", "Error", strbuf_str(&b));
+        if (*member_text(error, "at"))
+                strbuf_printf(&b, " (%s", text_local_time(at, member_text(error, "at")));
+        if (*member_text(error, "at") && *member_text(error, "host")) {
+                strbuf_puts(&b, ", ");
+                text_clean(&b, member_text(error, "host"));
+        }
+        strbuf_puts(&b, *member_text(error, "at") ? ")" : "");
+        printf("%12s: %s\n", title, strbuf_str(&b));
 }
 
 #define FILES_SHOWN 10U /* of a job's files: the facts about the job must not scroll away */
@@ -250,9 +268,10 @@ static int show_job(Ctl *c, const char *id)
         for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
                 v = json_value_member(a.root, fields[i].name);
                 if (v && !(json_value_is(v, JSON_NULL) && fields[i].type != FIELD_RAW))
-                        print_field(i, v);
+                        print_field(c, i, v);
         }
-        print_error(a.root);
+        print_error(a.root, "error", "Error");
+        print_error(a.root, "last_error", "Last error");
         v = ctl_list(&b, "files");
         if (!v)
                 return EXIT_STATUS_FAILED;
@@ -298,16 +317,20 @@ static int show_history(Ctl *c, const char *id)
                 text_table_add(&t, heading[i]);
         for (const JsonValue *v = json_value_first(history, NULL); v;
                 v = json_value_next(history, v, NULL)) {
-                _cleanup_(strbuf_done) StrBuf why = {};
+                _cleanup_(strbuf_done) StrBuf why = {}, by = {};
                 char at[TEXT_TIME_MAX];
 
                 describe(&why, v);
                 text_table_add(&t, text_local_time(at, member_text(v, "at")));
                 text_table_add(&t, member_text(v, "event"));
                 text_table_add(&t, member_text(v, "to"));
-                text_table_add_u64(&t, member_u64(v, "attempt"));
+                if (member_u64(v, "attempt") > 0)
+                        text_table_add_u64(&t, member_u64(v, "attempt"));
+                else
+                        text_table_add(&t, NULL);
                 text_table_add(&t, member_text(v, "host"));
-                text_table_add(&t, member_text(v, "actor"));
+                text_actor(&by, member_text(v, "actor"), c->client.socket_path);
+                text_table_add(&t, strbuf_str(&by));
                 text_table_add(&t, strbuf_str(&why));
         }
         return text_table_print(&t, stdout, c->bold) < 0 ? ctl_oom() : EXIT_STATUS_OK;

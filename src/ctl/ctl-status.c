@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "ctl-bus.h"
+#include "ctl-faults.h"
 #include "ctl-status.h"
 
 #define BEAT_MAX_USEC (45 * USEC_PER_SEC) /* a lease is 30 s; a worker beats every few */
@@ -139,41 +140,6 @@ int verb_kinds(Ctl *c)
 
 /* ---- status: what is wrong, and what helps ---- */
 
-typedef struct Faults {
-        StrBuf json, text; /* the elements of an array; lines */
-        unsigned n;
-} Faults;
-
-static void faults_done(Faults *f)
-{
-        strbuf_done(&f->json);
-        strbuf_done(&f->text);
-}
-
-static void add_fault(Faults *f, const char *remedy, const char *format, ...) _printf_(3, 4);
-static void add_fault(Faults *f, const char *remedy, const char *format, ...)
-{
-        _cleanup_(strbuf_done) StrBuf what = {}, one = {};
-        JsonWriter w = json_writer(&one);
-        va_list ap;
-
-        va_start(ap, format);
-        strbuf_vprintf(&what, format, ap);
-        va_end(ap);
-        json_open_object(&w, NULL);
-        json_put_string(&w, "what", strbuf_str(&what));
-        json_put_string(&w, "remedy", remedy);
-        json_close(&w);
-        if (json_writer_end(&w) >= 0)
-                strbuf_printf(&f->json, "%s%s", f->n > 0 ? "," : "", strbuf_str(&one));
-        strbuf_puts(&f->text, "  - ");
-        text_clean(&f->text, strbuf_str(&what));
-        strbuf_puts(&f->text, "\n    ");
-        text_clean(&f->text, remedy);
-        strbuf_putc(&f->text, '\n');
-        f->n++;
-}
-
 static void judge_health(Faults *f, const JsonValue *health)
 {
         const JsonValue *checks = json_value_member(health, "checks");
@@ -181,18 +147,18 @@ static void judge_health(Faults *f, const JsonValue *health)
         const char *database = checks ? member_text(checks, "database") : "";
 
         if (checks && *database && !streq(database, "ok"))
-                add_fault(f,
+                faults_add(f,
                         "systemctl status reeve-postgres.service, or look at the server that "
                         "Database= in /etc/reeve/reeve.conf names",
                         "The database is %s. %s", database, detail);
         else if (checks && !streq(member_text(checks, "schema"), "ok"))
-                add_fault(f, "reevectl migrate status; systemctl start reeve-migrate.service",
+                faults_add(f, "reevectl migrate status; systemctl start reeve-migrate.service",
                         "The schema is %s. %s", member_text(checks, "schema"), detail);
         else if (!streq(member_text(health, "status"), "ok"))
-                add_fault(f, "journalctl -u reeve-api", "The API is %s. %s",
+                faults_add(f, "journalctl -u reeve-api", "The API is %s. %s",
                         member_text(health, "status"), detail);
         if (checks && *member_text(checks, "blobs") && !streq(member_text(checks, "blobs"), "ok"))
-                add_fault(f, "df /var/lib/reeve/blobs; ls -ld /var/lib/reeve/blobs",
+                faults_add(f, "df /var/lib/reeve/blobs; ls -ld /var/lib/reeve/blobs",
                         "Files cannot be kept: the blob store is %s.",
                         member_text(checks, "blobs"));
 }
@@ -220,7 +186,7 @@ static void add_paused(Faults *f, const char *queue, const char *reason)
         char remedy[256];
 
         (void) snprintf(remedy, sizeof(remedy), "reevectl queues resume %s", queue);
-        add_fault(f, remedy, "Queue %s is paused%s%s.", queue, *reason ? ": " : "", reason);
+        faults_add(f, remedy, "Queue %s is paused%s%s.", queue, *reason ? ": " : "", reason);
 }
 
 static void judge_queues(Faults *f, const JsonValue *queues, const JsonValue *workers)
@@ -236,7 +202,7 @@ static void judge_queues(Faults *f, const JsonValue *queues, const JsonValue *wo
                 if (member_bool(v, "paused"))
                         add_paused(f, name, reason);
                 else if (!served && member_u64(v, "ready") > 0)
-                        add_fault(f,
+                        faults_add(f,
                                 "systemctl start reeve-worker@POOL.service with a pool whose "
                                 "Queues= has it (reeve.conf(5))",
                                 "Queue %s has %" PRIu64 " jobs and no living worker serves it.",
@@ -247,7 +213,7 @@ static void judge_queues(Faults *f, const JsonValue *queues, const JsonValue *wo
 static void judge_workers(Faults *f, const JsonValue *workers, bool local)
 {
         if (json_value_count(workers) == 0)
-                add_fault(f,
+                faults_add(f,
                         "systemctl start reeve-worker@default.service; journalctl -u "
                         "'reeve-worker@*'",
                         "No worker lives: nothing is run.");
@@ -260,7 +226,7 @@ static void judge_workers(Faults *f, const JsonValue *workers, bool local)
                 if (!local || parse_rfc3339(member_text(v, "heartbeat_at"), &beat) < 0 ||
                         now < beat || now - beat < BEAT_MAX_USEC)
                         continue;
-                add_fault(f, "look at that host: systemctl status 'reeve-worker@*'",
+                faults_add(f, "look at that host: systemctl status 'reeve-worker@*'",
                         "Worker %s/%s was last heard of %s ago (%s).", member_text(v, "host"),
                         member_text(v, "name"),
                         format_timespan(span, (now - beat) / USEC_PER_SEC * USEC_PER_SEC),
@@ -275,7 +241,7 @@ static void judge_kinds(Faults *f, const JsonValue *kinds, const JsonValue *work
         for (const JsonValue *v = json_value_first(kinds, NULL); v;
                 v = json_value_next(kinds, v, NULL))
                 if (json_value_member(v, "workers") && member_u64(v, "workers") == 0)
-                        add_fault(f, "reevectl kinds check; systemctl daemon-reload",
+                        faults_add(f, "reevectl kinds check; systemctl daemon-reload",
                                 "Kind %s is published and no living worker has it.",
                                 member_text(v, "name"));
 }
@@ -313,6 +279,7 @@ static int ask_health(Ctl *c, Answer *ret)
 
 static int ask_all(Ctl *c, Overview *o)
 {
+        _cleanup_(kind_set_freep) KindSet *here = NULL;
         int r = ctl_get(c, "/api/stats", &o->stats);
 
         if (r == EXIT_STATUS_OK)
@@ -331,6 +298,9 @@ static int ask_all(Ctl *c, Overview *o)
         judge_workers(&o->faults, o->worker_list, c->client.socket_path);
         judge_queues(&o->faults, o->queue_list, o->worker_list);
         judge_kinds(&o->faults, o->kind_list, o->worker_list);
+        if (c->client.socket_path)
+                here = judge_host(&o->faults, o->worker_list);
+        judge_worker_faults(&o->faults, o->worker_list, here);
         return EXIT_STATUS_OK;
 }
 

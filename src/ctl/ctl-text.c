@@ -2,6 +2,8 @@
 #include "ctl-text.h"
 
 #include <inttypes.h>
+#include <limits.h>
+#include <pwd.h>
 #include <wchar.h>
 
 #include "parse-util.h"
@@ -58,6 +60,37 @@ const char *text_local_time(char buf[static TEXT_TIME_MAX], const char *rfc3339)
         text_clean(&b, rfc3339);
         (void) snprintf(buf, TEXT_TIME_MAX, "%s", strbuf_str(&b));
         return buf;
+}
+
+const char *text_bytes(char buf[static TEXT_TIME_MAX], uint64_t n)
+{
+        static const char units[] = "KMGTPE";
+        unsigned unit = 0;
+        uint64_t whole = n, tenths = 0;
+
+        for (; whole >= 1024 && unit < CONST_STRLEN(units); unit++) {
+                tenths = whole % 1024 * 10 / 1024;
+                whole /= 1024;
+        }
+        if (unit == 0)
+                (void) snprintf(buf, TEXT_TIME_MAX, "%" PRIu64 "B", whole);
+        else
+                (void) snprintf(buf, TEXT_TIME_MAX, "%" PRIu64 ".%" PRIu64 "%c", whole, tenths,
+                        units[unit - 1]);
+        return buf;
+}
+
+void text_actor(StrBuf *b, const char *actor, bool local)
+{
+        struct passwd *p = NULL;
+        unsigned uid;
+
+        strbuf_puts(b, actor);
+        if (local && strncmp(actor, "uid:", 4) == 0 &&
+                parse_unsigned(actor + 4, 0, INT_MAX, &uid) >= 0)
+                p = getpwuid((uid_t) uid);
+        if (p)
+                strbuf_printf(b, " (%s)", p->pw_name);
 }
 
 void text_bar(StrBuf *b, double percent, unsigned n_cells)

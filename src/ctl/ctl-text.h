@@ -21,6 +21,13 @@ size_t text_width(const char *s);
 /* The instant in local time, to the second; what cannot be read is given as it is, cleaned. */
 const char *text_local_time(char buf[static TEXT_TIME_MAX], const char *rfc3339);
 
+/* "512B", "12.3M": as systemctl(1) shows sizes. */
+const char *text_bytes(char buf[static TEXT_TIME_MAX], uint64_t n);
+
+/* Appends who did it: "uid:0" as "uid:0 (root)" where local says that it is this host's and the
+ * name is known. Not cleaned. */
+void text_actor(StrBuf *b, const char *actor, bool local);
+
 /* "[#####-----]  50%" of that many cells; percent is bounded to 0..100. */
 void text_bar(StrBuf *b, double percent, unsigned n_cells);
 

@@ -20,6 +20,7 @@ typedef struct Waited {
         JobState state;
         double progress; /* -1: none */
         char status[STATUS_MAX];
+        char trouble[STATUS_MAX]; /* what stopped its last attempt, while it waits for the next */
 } Waited;
 
 typedef struct Wait {
@@ -72,7 +73,7 @@ static void show_bar(Wait *w, const Waited *j)
         else
                 strbuf_puts(&b, job_state_to_string(j->state));
         strbuf_putc(&b, ' ');
-        text_clean(&b, j->status);
+        text_clean(&b, j->trouble[0] ? j->trouble : j->status);
         clear_bar(w);
         /* No longer than a line: what is wrapped is not cleared. */
         fprintf(stderr, "%.*s", (int) fitting(strbuf_str(&b), line_width() - 1), strbuf_str(&b));
@@ -92,6 +93,10 @@ static void print_line(Wait *w, const Waited *j, const JsonValue *job)
                 strbuf_putc(&b, ' ');
                 text_clean(&b, j->status);
         }
+        if (j->trouble[0]) {
+                strbuf_puts(&b, ": ");
+                text_clean(&b, j->trouble);
+        }
         if (error && json_value_is(error, JSON_OBJECT)) {
                 strbuf_puts(&b, ": ");
                 text_clean(&b, member_text(error, "code"));
@@ -103,6 +108,22 @@ static void print_line(Wait *w, const Waited *j, const JsonValue *job)
         }
         clear_bar(w);
         fprintf(stderr, "%s\n", strbuf_str(&b));
+}
+
+/* Who waits for a job must not wait in the dark. */
+static bool take_trouble(Waited *j, JobState state, const JsonValue *job)
+{
+        const JsonValue *error = json_value_member(job, "last_error");
+        char trouble[STATUS_MAX] = "";
+        bool news;
+
+        if (error && json_value_is(error, JSON_OBJECT) &&
+                (state == JOB_READY || state == JOB_SCHEDULED))
+                (void) snprintf(trouble, sizeof(trouble), "%s%s%s", member_text(error, "code"),
+                        *member_text(error, "message") ? ": " : "", member_text(error, "message"));
+        news = !streq(trouble, j->trouble);
+        memcpy(j->trouble, trouble, sizeof(trouble));
+        return news;
 }
 
 /* What the answer says of the job; shown if it is news. */
@@ -119,6 +140,7 @@ static int take_job(Wait *w, Waited *j, const JsonValue *job)
         (void) json_get_double(job, "progress", &progress, NULL);
         news = state != j->state || progress != j->progress ||
                 strncmp(status, j->status, STATUS_MAX - 1) != 0;
+        news = take_trouble(j, state, job) || news;
         j->state = state;
         j->progress = progress;
         (void) snprintf(j->status, sizeof(j->status), "%s", status);

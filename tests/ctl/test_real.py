@@ -72,6 +72,39 @@ def test_cancel_and_retry(real):
     real("show", "019aa905-7c00-7000-8000-000000000001", status=3)
 
 
+def test_a_cancel_of_a_running_job_reads_as_it_went(api, real):
+    """The request when it is made, the end when it comes; the first run is attempt 1, also while it goes on."""
+    job = real("submit", "echo", status=0).stdout.strip()
+    api.db.sql("with gone as (delete from reeve.ready where job = %s returning *) insert into reeve.lease (job, instance, lane, attempt,"
+               " interruptions, flags) select g.job, 1, g.lane, g.attempt, g.interruptions, g.flags from gone g", job)
+
+    def rows():
+        lines = real("show", job, "--history", status=0).stdout.splitlines()
+        return [(r[2], r[3], r[4]) for r in map(str.split, lines[1:])], lines
+
+    assert rows()[0] == [("enqueue", "-", "-"), ("start", "running", "1")]
+    assert "it runs and is being ended" in real("cancel", job, "--reason=not wanted", status=0).stdout
+    real("cancel", job, "--reason=again", status=0)
+    seen, lines = rows()
+    assert seen == [("enqueue", "-", "-"), ("start", "running", "1"), ("cancel", "-", "1")], "no end yet, and one request"
+    assert "uid:0 (root)" in lines[3] and lines[3].endswith("not wanted")
+    # As a worker ends it: what the history and the row of done get in one statement may bear any order of times.
+    api.db.sql("""with gone as (delete from reeve.lease where job = %s returning *), told as (
+        insert into reeve.history (job, event, from_state, to_state, run_id, attempt, interruptions, cause, actor, reason)
+        select g.job, 'cancel', 'running', 'cancelled', g.run_id, 0, 0, 'cancelled', g.cancel_actor, g.cancel_reason from gone g)
+        insert into reeve.done (job, state, cause, finished_at, claimed_at, run_id, actor, reason, host)
+        select g.job, 'cancelled', 'cancelled', clock_timestamp() - interval '1 ms', g.claimed_at, g.run_id, g.cancel_actor, g.cancel_reason, 'h'
+        from gone g""", job)
+    assert rows()[0] == [("enqueue", "-", "-"), ("start", "running", "1"), ("cancel", "-", "1"), ("end", "cancelled", "1")]
+
+
+def test_a_cancel_of_a_job_that_waits(real):
+    job = real("submit", "echo", "--delay=1h", status=0).stdout.strip()
+    real("cancel", job, "--reason=not wanted", status=0)
+    lines = [x.split() for x in real("show", job, "--history", status=0).stdout.splitlines()[1:]]
+    assert [(x[2], x[3]) for x in lines] == [("enqueue", "-"), ("cancel", "-"), ("end", "cancelled")]
+
+
 def test_status_and_lists_of_the_fleet(api, real):
     real("submit", "echo", status=0)
     run = real("status", status=1)

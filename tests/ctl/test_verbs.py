@@ -127,6 +127,42 @@ def test_show(service, ctl):
         assert run.stdout.count("File:") == shown and (f"2 more, see GET /api/jobs/{JOB}/files" in run.stdout) == (n == 12)
 
 
+def test_what_people_read_of_a_job(service, ctl):
+    service.answers.update({f"GET /api/jobs/{JOB}": response({**SUCCEEDED, "max_rss": 12_900_000, "actor": "uid:0"}),
+                            f"GET /api/jobs/{JOB}/files": response({"files": []}), "GET /api/jobs": response({"jobs": [SUCCEEDED, FAILED, RUNNING]})})
+    lines = [line.strip() for line in ctl("show", JOB, status=0).stdout.splitlines()]
+    assert "Memory: 12.3M" in lines and "By: uid:0 (root)" in lines
+    assert '"max_rss": 12900000' in ctl("show", JOB, "--json", status=0).stdout
+    assert [x.split()[4] for x in ctl("list", status=0).stdout.splitlines()] == ["DONE", "100%", "-", "40%"]
+
+
+NO_SOCKET = {"code": "NO_SOCKET", "message": "no reeve-run-hello.socket listens", "host": "far", "at": "2026-11-22T10:00:01Z"}
+
+
+def test_a_job_that_cannot_be_run_says_why(service, ctl):
+    held = {**RUNNING, "state": "ready", "progress": None, "status": None, "attempt": 0, "last_error": NO_SOCKET}
+    service.answers.update({f"GET /api/jobs/{JOB}": response(held), f"GET /api/jobs/{JOB}/files": response({"files": []})})
+    assert "Last error: NO_SOCKET: no reeve-run-hello.socket listens (2026-11-22 12:00:01, far)\n" in ctl("show", JOB, status=0).stdout
+    service.answers[f"GET /api/jobs/{JOB}"] = [response({**held, "last_error": None}), response(held), response(held), response(SUCCEEDED)]
+    assert ctl("wait", JOB, status=0).stderr.splitlines() == [
+        f"{JOB}: ready", f"{JOB}: ready: NO_SOCKET: no reeve-run-hello.socket listens", f"{JOB}: succeeded"]
+
+
+def test_status_names_the_kinds_that_cannot_be_run(service, ctl):
+    kept = {"kind": "bad", "code": "KIND_KEPT_OUT", "message": "/etc/reeve/kinds/bad.kind:2: Priority=x"}
+    lost = {"kind": "lost", "code": "NO_SOCKET", "message": "nothing listens", "since": "2026-11-22T10:00:01Z"}
+    gone = {"kind": "gone", "code": "HANDLER_MISSING", "message": "there is no program /x", "since": "2026-11-22T10:00:01Z"}
+    two = {**WORKER, "name": "default:2", "faults": [lost]}
+    fleet(service, workers=[{**WORKER, "faults": [kept, lost, gone]}, two])
+    faults = json.loads(ctl("status", "--json", status=1).stdout)["faults"]
+    assert [f["what"] for f in faults] == [
+        f"Kind bad cannot be run on {WORKER['host']}: KIND_KEPT_OUT: /etc/reeve/kinds/bad.kind:2: Priority=x.",
+        f"Kind lost cannot be run on {WORKER['host']} since 2026-11-22 12:00:01: NO_SOCKET: nothing listens.",
+        f"Kind gone cannot be run on {WORKER['host']} since 2026-11-22 12:00:01: HANDLER_MISSING: there is no program /x."]
+    assert "systemctl start reeve-run-lost.socket" in faults[1]["remedy"] and all("reevectl kinds check" in f["remedy"] for f in faults[::2])
+    assert "Nothing is wrong." not in ctl("status", status=1).stdout
+
+
 def test_show_history(service, ctl):
     history = [{"at": "2026-11-22T10:00:00Z", "event": "enqueue", "actor": "uid:0"},
                {"at": "2026-11-22T10:00:01Z", "event": "retry", "to": "scheduled", "attempt": 1, "cause": "exit", "exit_status": 75,
