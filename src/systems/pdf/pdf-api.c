@@ -4,6 +4,7 @@
 #include "pdf-form.h"
 
 #define PARTS_MAX 2U /* of a form: the file, and one to be refused by its name */
+#define MAY_BODY  (HTTP_BODY_JSON | HTTP_BODY_OPTIONAL)
 
 /* ---- POST /api/pdf: a form ---- */
 
@@ -83,10 +84,18 @@ static const HttpRoute routes[] = {
         { HTTP_POST, "/api/v1/process-pdf-async", handle_pdf_async, API_SUBMIT, HTTP_BODY_MULTIPART,
                 PDF_UPLOAD_MAX, "the text of a PDF, by the flag async-processing" },
         { HTTP_GET, "/api/v1/jobs/{id}", handle_pdf_job, API_READ, 0, 0, "a document's job" },
-        { HTTP_POST, "/api/v1/jobs/{id}/cancel", handle_pdf_cancel, API_SUBMIT,
-                HTTP_BODY_JSON | HTTP_BODY_OPTIONAL, API_BODY_SMALL, "cancel a document's job" },
+        { HTTP_POST, "/api/v1/jobs/{id}/cancel", handle_pdf_cancel, API_SUBMIT, MAY_BODY,
+                API_BODY_SMALL, "cancel a document's job" },
         { HTTP_GET, "/api/v1/jobs/{id}/chunks", handle_pdf_chunks, API_READ, 0, 0,
                 "a document's chunks" },
+        { HTTP_POST, "/api/v1/jobs/{id}/chunks/retry", handle_pdf_retry_chunks, API_SUBMIT,
+                MAY_BODY, API_BODY_SMALL, "read chunks of a document again" },
+        { HTTP_POST, "/api/v1/admin/jobs/{id}/force-finalize", handle_pdf_force_finalize, API_ADMIN,
+                MAY_BODY, API_BODY_SMALL, "finish a document without the chunks that are left" },
+        { HTTP_POST, "/api/v1/admin/reconcile-stuck-chunks", handle_pdf_reconcile, API_ADMIN,
+                MAY_BODY, API_BODY_SMALL, "end runs of chunks that hang" },
+        { HTTP_POST, "/api/v1/admin/terminate-stuck-jobs", handle_pdf_terminate_stuck, API_ADMIN,
+                MAY_BODY, API_BODY_SMALL, "end documents that hang" },
         {},
 };
 

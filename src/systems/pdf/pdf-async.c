@@ -232,7 +232,7 @@ static void take_document(Create *k)
         _cleanup_(strbuf_done) StrBuf b = {};
         JsonWriter w = json_writer(&b);
         Call *c = k->call;
-        const StoreAct act = call_act(c, NULL);
+        PdfDocument document = { .act = call_act(c, NULL), .queue = k->queue };
 
         json_open_array(&w, NULL);
         json_open_object(&w, NULL);
@@ -242,10 +242,11 @@ static void take_document(Create *k)
         json_put_string(&w, "content_type", "application/pdf");
         json_close(&w);
         json_close(&w);
-        if (!call_failed(c, json_writer_end(&w)))
-                (void) call_failed(c,
-                        pdf_store_take_document(c->api->store, &act, strbuf_str(&b), k->queue,
-                                on_taken, k, &c->pending));
+        if (call_failed(c, json_writer_end(&w)))
+                return;
+        document.inputs = strbuf_str(&b);
+        (void) call_failed(
+                c, pdf_store_take_document(c->api->store, &document, on_taken, k, &c->pending));
 }
 
 /* ---- all has come ---- */

@@ -7,7 +7,7 @@ void pdf_form_fail(Create *k, int outcome)
                 Problem problem;
                 const char *text;
         } problems[] = {
-                [PDF_NOT_PDF - PDF_NOT_PDF] = { PROBLEM_MEDIA_TYPE, "The file is not a PDF." },
+                [0] = { PROBLEM_MEDIA_TYPE, "The file is not a PDF." },
                 [PDF_EMPTY - PDF_NOT_PDF] = { PROBLEM_INVALID, "The file is empty." },
                 [PDF_NO_FILE -
                         PDF_NOT_PDF] = { PROBLEM_BAD_FORM, "The part \"pdf_file\" has no file." },

@@ -30,8 +30,17 @@ int pdf_form_check(const Create *k);
 void pdf_form_read(
         Create *k, const MultipartLimits *limits, const MultipartOps *ops, void (*done)(Create *k));
 
-/* ---- the routes of pdf-async.c and pdf-jobs.c ---- */
+/* ---- pdf-async.c, pdf-jobs.c, pdf-repair.c ---- */
+/* Asks for the document's job c->id; callback asks pdf_job_is_visible() first. */
+void pdf_job_get(Call *c, StoreRowCallback callback);
+/* Whether there is a job that the caller may see; else answers. */
+bool pdf_job_is_visible(Call *c, int error, const char *const *row);
+
 void handle_pdf_async(HttpRequest *request, void *userdata);
 void handle_pdf_job(HttpRequest *request, void *userdata);
 void handle_pdf_cancel(HttpRequest *request, void *userdata);
 void handle_pdf_chunks(HttpRequest *request, void *userdata);
+void handle_pdf_retry_chunks(HttpRequest *request, void *userdata);
+void handle_pdf_force_finalize(HttpRequest *request, void *userdata);
+void handle_pdf_reconcile(HttpRequest *request, void *userdata);
+void handle_pdf_terminate_stuck(HttpRequest *request, void *userdata);

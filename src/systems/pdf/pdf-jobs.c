@@ -6,8 +6,7 @@
 
 #define CANCEL_USEC (10 * USEC_PER_SEC) /* a run ends within its StopSec= */
 
-/* Whether the caller may see the job of the row; else answers. */
-static bool is_visible(Call *c, int error, const char *const *row)
+bool pdf_job_is_visible(Call *c, int error, const char *const *row)
 {
         c->pending = NULL;
         if (call_failed(c, error))
@@ -18,7 +17,7 @@ static bool is_visible(Call *c, int error, const char *const *row)
         return false;
 }
 
-static void get_job(Call *c, StoreRowCallback callback)
+void pdf_job_get(Call *c, StoreRowCallback callback)
 {
         (void) call_failed(c, pdf_store_get_job(c->api->store, c->id, callback, c, &c->pending));
 }
@@ -27,13 +26,13 @@ static void on_job(int error, const char *const *row, void *userdata)
 {
         Call *c = userdata;
 
-        if (is_visible(c, error, row))
+        if (pdf_job_is_visible(c, error, row))
                 call_json(c, 200, row[PDF_JOB_BODY]);
 }
 
 void handle_pdf_job(HttpRequest *request, void *userdata)
 {
-        get_job(userdata, on_job);
+        pdf_job_get(userdata, on_job);
 }
 
 /* ---- chunks ---- */
@@ -51,14 +50,14 @@ static void on_chunks_job(int error, const char *const *row, void *userdata)
 {
         Call *c = userdata;
 
-        if (is_visible(c, error, row))
+        if (pdf_job_is_visible(c, error, row))
                 (void) call_failed(
                         c, pdf_store_list_chunks(c->api->store, c->id, on_chunks, c, &c->pending));
 }
 
 void handle_pdf_chunks(HttpRequest *request, void *userdata)
 {
-        get_job(userdata, on_chunks_job);
+        pdf_job_get(userdata, on_chunks_job);
 }
 
 /* ---- cancel ---- */
@@ -88,7 +87,7 @@ static void on_stopped_job(int error, const char *const *row, void *userdata)
         Call *c = userdata;
         const char *status;
 
-        if (!is_visible(c, error, row))
+        if (!pdf_job_is_visible(c, error, row))
                 return;
         status = row[PDF_JOB_STATUS];
         if (streq(status, "cancelled"))
@@ -101,14 +100,14 @@ static void on_stopped_job(int error, const char *const *row, void *userdata)
 
 static void look_again(Call *c)
 {
-        get_job(c, on_stopped_job);
+        pdf_job_get(c, on_stopped_job);
 }
 
 static void on_ended_job(int error, const char *const *row, void *userdata)
 {
         Call *c = userdata;
 
-        if (is_visible(c, error, row))
+        if (pdf_job_is_visible(c, error, row))
                 refuse_cancel(c, row[PDF_JOB_STATUS]);
 }
 
@@ -126,7 +125,7 @@ static void on_cancelled(int error, const char *const *row, void *userdata)
                         waiters_add(c->api->waiters, c, c->api->stopping ? 0 : CANCEL_USEC,
                                 look_again));
         else if (streq(row[0], "finished"))
-                get_job(c, on_ended_job);
+                pdf_job_get(c, on_ended_job);
         else
                 call_no_job(c);
 }
@@ -137,7 +136,7 @@ static void on_job_to_cancel(int error, const char *const *row, void *userdata)
         const StoreAct act = call_act(c, NULL);
 
         /* First whether it is a document's. */
-        if (is_visible(c, error, row))
+        if (pdf_job_is_visible(c, error, row))
                 (void) call_failed(
                         c, store_cancel_job(c->api->store, &act, on_cancelled, c, &c->pending));
 }
@@ -148,7 +147,7 @@ static void cancel_collected(HttpRequest *r, const char *data, size_t size, void
         _cleanup_(json_document_freep) JsonDocument *d = NULL;
 
         if (call_read_json(userdata, data, size, known, &d))
-                get_job(userdata, on_job_to_cancel);
+                pdf_job_get(userdata, on_job_to_cancel);
 }
 
 void handle_pdf_cancel(HttpRequest *request, void *userdata)

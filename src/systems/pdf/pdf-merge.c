@@ -31,7 +31,7 @@ typedef struct MergeChunk {
 struct PdfMerge {
         PdfPlan plan;
         int input_fd;
-        unsigned n_children;
+        unsigned n_children, n_cancelled;
         MergeChunk *chunks;
         MergePage *pages;
         uint64_t n_words, n_bytes;
@@ -66,6 +66,11 @@ unsigned pdf_merge_n_succeeded(const PdfMerge *m)
         return n;
 }
 
+unsigned pdf_merge_n_cancelled(const PdfMerge *m)
+{
+        return m->n_cancelled;
+}
+
 unsigned pdf_merge_n_rounds(const PdfMerge *m)
 {
         return m->n_children > m->plan.n_chunks ? 2 : 1;
@@ -88,9 +93,23 @@ static void set_failed(PdfMerge *m, unsigned chunk, const char *code, const char
 
 /* ---- children.ndjson ---- */
 
-/* One line: what became of a chunk. */
-static int take_child(PdfMerge *m, unsigned chunk, const char *line, size_t size)
+/* Which chunk a later child read; n_chunks: it is of none, or has failed. */
+static unsigned chunk_of(const PdfMerge *m, const JsonValue *result)
 {
+        uint64_t n;
+
+        return result && json_value_is(result, JSON_OBJECT) &&
+                        json_get_uint64(result, "chunk", 0, m->plan.n_chunks - 1, &n, NULL) ==
+                                JSON_FOUND
+                ? (unsigned) n
+                : m->plan.n_chunks;
+}
+
+/* One line: what became of a chunk. The first children are the chunks in turn; those behind them
+ * were asked for because others had failed, and say what they have read. */
+static int take_child(PdfMerge *m, const char *line, size_t size)
+{
+        unsigned chunk = m->n_children;
         _cleanup_(json_document_freep) JsonDocument *d = NULL;
         const char *state = NULL, *code = NULL, *message = NULL;
         const JsonValue *root, *error, *result;
@@ -104,7 +123,13 @@ static int take_child(PdfMerge *m, unsigned chunk, const char *line, size_t size
         result = json_value_member(root, "result");
         if (json_get_string(root, "state", &state, &e) != JSON_FOUND)
                 return -EBADMSG;
+        m->n_cancelled += streq(state, "cancelled");
+        if (chunk >= m->plan.n_chunks)
+                chunk = chunk_of(m, result);
+        if (chunk == m->plan.n_chunks)
+                return 0;
         if (streq(state, "succeeded") && json_value_is(result, JSON_OBJECT)) {
+                json_document_free(m->chunks[chunk].document);
                 m->chunks[chunk].state.child = (int) m->n_children;
                 m->chunks[chunk].document = TAKE_PTR(d);
                 m->chunks[chunk].result = result;
@@ -117,36 +142,22 @@ static int take_child(PdfMerge *m, unsigned chunk, const char *line, size_t size
         }
         if (!code)
                 code = streq(state, "cancelled") ? "CANCELLED" : "PROCESSING_ERROR";
-        set_failed(m, chunk, code, message ? message : "");
+        if (!message)
+                message = streq(state, "cancelled") ? "it was cancelled" : "";
+        set_failed(m, chunk, code, message);
         return 0;
 }
 
-/* The chunks in turn; then, in the second round, those that failed in the first. */
 static int read_children(PdfMerge *m, const char *text, size_t size)
 {
-        _cleanup_(freep) unsigned *again = new0(unsigned, m->plan.n_chunks);
         const char *end = text + size;
-        unsigned n_again = 0;
         int r = 0;
 
-        if (!again)
-                return -ENOMEM;
         for (const char *at = text, *next; at < end && r >= 0; at = next + 1, m->n_children++) {
-                unsigned n = m->n_children, chunk = n;
-
                 next = memchr(at, '\n', (size_t) (end - at));
                 if (!next)
                         next = end;
-                if (n == m->plan.n_chunks)
-                        for (unsigned i = 0; i < m->plan.n_chunks; i++)
-                                if (!pdf_merge_has(m, i))
-                                        again[n_again++] = i;
-                if (n >= m->plan.n_chunks) {
-                        if (n - m->plan.n_chunks >= n_again)
-                                return -EBADMSG;
-                        chunk = again[n - m->plan.n_chunks];
-                }
-                r = take_child(m, chunk, at, (size_t) (next - at));
+                r = take_child(m, at, (size_t) (next - at));
         }
         return r >= 0 && m->n_children < m->plan.n_chunks ? -EBADMSG : r;
 }

@@ -9,7 +9,8 @@
  *
  * GLOSSARY
  * chunk      a range of pages, PdfPlan
- * child      a job that reads a chunk; a chunk that failed has a second one, in the second round
+ * child      a job that reads a chunk; a chunk that failed may have more of them: in the second
+ *            round, or because somebody asked for it
  * duplicate  a page that two chunks have, for they overlap. Pages are told by their numbers, so a
  *            page that looks like another is never lost; the first characters of the normalised
  *            text (system 004's test) tell whether both chunks read the same. */
@@ -20,7 +21,7 @@
 typedef struct PdfChunkState {
         unsigned first, last;
         int child; /* the index of the child that read it; < 0: it failed */
-        char code[PDF_CODE_MAX], message[PDF_MESSAGE_MAX]; /* of the last one that failed */
+        char code[PDF_CODE_MAX], message[PDF_MESSAGE_MAX]; /* of its first child, if that failed */
 } PdfChunkState;
 
 typedef struct PdfMerge PdfMerge;
@@ -32,7 +33,8 @@ PdfMerge *pdf_merge_free(PdfMerge *m);
 DEFINE_CLEANUP(PdfMerge, pdf_merge_free)
 
 unsigned pdf_merge_n_succeeded(const PdfMerge *m);
-unsigned pdf_merge_n_rounds(const PdfMerge *m); /* 1 or 2 */
+unsigned pdf_merge_n_rounds(const PdfMerge *m); /* 1, or 2: chunks were read again */
+unsigned pdf_merge_n_cancelled(const PdfMerge *m); /* children that somebody ended */
 bool pdf_merge_has(const PdfMerge *m, unsigned chunk);
 const PdfChunkState *pdf_merge_get(const PdfMerge *m, unsigned chunk);
 

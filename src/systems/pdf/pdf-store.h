@@ -20,7 +20,33 @@ int pdf_store_get_job(Store *s, const char *id, StoreRowCallback callback, void 
 /* Row: the body. */
 int pdf_store_list_chunks(Store *s, const char *id, StoreRowCallback callback, void *userdata,
         StoreRequest **ret_request);
-/* inputs: a JSON array as reeve.job has it; queue may be NULL. Row: the outcome of
- * reeve_systems.pdf_take_document(). */
-int pdf_store_take_document(Store *s, const StoreAct *act, const char *inputs, const char *queue,
+typedef struct PdfDocument {
+        StoreAct act;
+        const char *inputs; /* a JSON array as reeve.job has it */
+        const char *queue; /* NULL: the job's */
+} PdfDocument;
+
+/* Row: the outcome of reeve_systems.pdf_take_document(). */
+int pdf_store_take_document(Store *s, const PdfDocument *document, StoreRowCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+typedef struct PdfRetry {
+        StoreAct act; /* id, actor, new_id */
+        const int64_t *chunks; /* NULL: all that have failed */
+        unsigned n_chunks;
+        bool force;
+} PdfRetry;
+
+enum { PDF_RETRY_OUTCOME, PDF_RETRY_JOB, PDF_RETRY_CHUNKS };
+/* Row: the outcome of reeve_systems.pdf_retry_chunks(), the job, its chunks as a JSON array. */
+int pdf_store_retry_chunks(Store *s, const PdfRetry *retry, StoreRowCallback callback,
+        void *userdata, StoreRequest **ret_request);
+/* Row: how many chunks were ended, or NULL: it waits for none. */
+int pdf_store_force_finalize(Store *s, const StoreAct *act, StoreRowCallback callback,
+        void *userdata, StoreRequest **ret_request);
+/* Row: how many runs were older than this, and how many of their chunks are read again. */
+int pdf_store_reconcile(Store *s, usec_t older_usec, const char *actor, StoreRowCallback callback,
+        void *userdata, StoreRequest **ret_request);
+/* Row: the ids of jobs that were processed for longer than this, a JSON array. */
+int pdf_store_terminate_stuck(Store *s, usec_t older_usec, const char *actor,
         StoreRowCallback callback, void *userdata, StoreRequest **ret_request);

@@ -155,7 +155,9 @@ static int join(const PdfHandler *h)
         r = pdf_merge_new(&p, h->input_fd, &m);
         if (r < 0)
                 return pdf_handler_fault(r, "children.ndjson");
-        if (pdf_merge_n_succeeded(m) * 2 < p.n_chunks && pdf_merge_n_rounds(m) == 1)
+        /* Whoever ends chunks wants the document as it is. */
+        if (pdf_merge_n_succeeded(m) * 2 < p.n_chunks && pdf_merge_n_rounds(m) == 1 &&
+                pdf_merge_n_cancelled(m) == 0)
                 return spawn(h, &p, m);
         return finish(h, m);
 }
