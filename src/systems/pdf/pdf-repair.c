@@ -7,11 +7,10 @@
 
 /* What mends documents whose chunks have failed or hang. */
 
-#define STUCK_USEC (720 * USEC_PER_SEC) /* system 004's: a run of a chunk that takes longer hangs  \
-                                         */
-#define HOURS_MAX 24
-#define HOURS     3 /* where max_age_hours is not given */
-#define BODY_MAX  4096
+#define STUCK_USEC (720 * USEC_PER_SEC) /* a run of a chunk that takes longer hangs (004) */
+#define HOURS_MAX  24
+#define HOURS      3 /* where max_age_hours is not given */
+#define BODY_MAX   4096
 
 /* ---- chunks/retry ---- */
 
