@@ -262,6 +262,7 @@ static void fill_caller(Caller *k, const char *const *row)
         const char *subject = row[STORE_KEY_SUBJECT];
 
         *k = (Caller){ .rights = role_rights(row[STORE_KEY_ROLE]) };
+        k->key = strtoll(row[STORE_KEY_ID], NULL, 10);
         k->acts = streq_ptr(row[STORE_KEY_ACTS], "true") || caller_may(k, API_ADMIN);
         (void) snprintf(k->actor, sizeof(k->actor), "key:%s", row[STORE_KEY_NAME]);
         (void) snprintf(k->tenant, sizeof(k->tenant), "%s", tenant ? tenant : "");

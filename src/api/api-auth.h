@@ -8,6 +8,10 @@ int peer_identify(Api *a, HttpRequest *r, Caller *ret);
 /* Who asks by a key: calls ready, or answers. */
 void bearer_identify(Call *c, CallReady ready);
 unsigned role_rights(const char *role); /* 0: there is no such role */
+/* How often each route may be used, of Settings. */
+int rates_new(Api *a, SettingsRate **ret);
+/* Counts a request of a key by a route with a limit, then calls ready, or answers with 429. */
+void rate_check(Call *c, CallReady ready);
 int keyring_new(Keyring **ret);
 Keyring *keyring_free(Keyring *k);
 void keyring_forget(Keyring *k);

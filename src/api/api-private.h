@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <limits.h>
+
 #include "api-handlers.h"
 #include "api.h"
 #include "blob.h"
@@ -36,7 +38,9 @@ typedef enum ApiBodyMax {
         API_BODY_UPLOAD, /* UploadMax=, and some for the rest of a form */
 } ApiBodyMax;
 
-#define API_ACTOR_MAX 96
+/* In HttpRoute.rate of the table: requests an hour of one key; 0: any number. */
+#define API_RATE_DEFAULT UINT_MAX /* Rate= */
+#define API_ACTOR_MAX    96
 
 typedef struct Caller {
         unsigned rights; /* 1 << ApiRight */
@@ -44,9 +48,12 @@ typedef struct Caller {
         char tenant[REEVE_NAME_MAX + 1]; /* "": every tenant's */
         char subject[REEVE_SUBJECT_MAX + 1]; /* "": every subject's */
         bool acts; /* may name any subject */
+        int64_t key; /* 0: a local user */
 } Caller;
 
 typedef struct Call Call;
+/* Goes on with a call, which it may end. */
+typedef void (*CallReady)(Call *c);
 struct Call {
         Api *api;
         HttpRequest *request;
@@ -58,10 +65,9 @@ struct Call {
         void (*cleanup)(Call *c); /* frees data */
         void *data;
         char *fields[CALL_FIELDS][2]; /* names and values for its answer */
+        CallReady ready; /* once it is known how often the caller has asked */
         usec_t started_usec;
 };
-/* Goes on with a call, which it may end. */
-typedef void (*CallReady)(Call *c);
 
 typedef struct RouteCount {
         unsigned codes[CALL_CODES];
@@ -81,6 +87,7 @@ struct Api {
         Router *router;
         HttpRoute *routes;
         RouteCount *counts;
+        SettingsRate *rates; /* by the route's number; n 0: no limit */
         unsigned n_routes;
         HttpServer *server;
         Enqueuer *enqueuer;

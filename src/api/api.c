@@ -268,6 +268,11 @@ static bool needs_database(unsigned auth)
         return auth != API_PUBLIC && auth != API_METRICS && auth != API_EVALUATE;
 }
 
+static void handle(Call *c)
+{
+        c->route->handler(c->request, c);
+}
+
 static void serve(Call *c)
 {
         char detail[256];
@@ -283,7 +288,7 @@ static void serve(Call *c)
                 !api_is_available(c->api, detail, sizeof(detail)))
                 call_problem(c, PROBLEM_UNAVAILABLE, "%s", detail);
         else
-                c->route->handler(c->request, c);
+                rate_check(c, handle);
 }
 
 static void on_request(HttpRequest *r, const HttpRoute *route, void *userdata)
@@ -404,7 +409,9 @@ static int take_routes(Api *a)
         a->counts = new0(RouteCount, a->n_routes);
         if (!a->counts)
                 return -ENOMEM;
-        r = router_new(&a->router);
+        r = rates_new(a, &a->rates);
+        if (r >= 0)
+                r = router_new(&a->router);
         return r < 0 ? r : router_add(a->router, a->routes);
 }
 
@@ -578,6 +585,7 @@ Api *api_free(Api *a)
         free(a->is_unix);
         free(a->routes);
         free(a->counts);
+        free(a->rates);
         sd_event_unref(a->event);
         return mfree(a);
 }

@@ -41,6 +41,8 @@
 #define REEVE_BODY_MAX             (16ULL << 20) /* bytes of any other request body; BodyMax= */
 #define REEVE_KEEP_JOBS_USEC       (90ULL * 86400 * 1000000) /* records of ended jobs; KeepJobs= */
 #define REEVE_ORPHAN_USEC          (3600ULL * 1000000) /* a file that no job names; OrphanSec= */
+#define REEVE_RATE                 100U /* requests an hour of a key by a route that is limited; Rate= */
+#define REEVE_RATE_MAX             1000000U /* of Rate= and RouteRate= */
 #define REEVE_FLAGS_MAX            1000U /* flags, archived ones too */
 #define REEVE_FLAG_PERCENT_MAX     100000U /* a flag's percentage has steps of 0.001: everybody */
 #define REEVE_FLAG_ALLOW_MAX       1000U /* subjects on a flag's allow list */

@@ -30,6 +30,78 @@ static int parse_prepared(const ConfEntry *e, const char *value, void *target)
         return r;
 }
 
+/* "10/h" or "off". */
+static int rate_from_string(const char *s, SettingsRate *ret)
+{
+        static const struct {
+                const char *unit;
+                usec_t usec;
+        } units[] = {
+                { "s", USEC_PER_SEC },
+                { "min", USEC_PER_MIN },
+                { "h", 60 * USEC_PER_MIN },
+                { "d", USEC_PER_DAY },
+        };
+        const char *slash = strchr(s, '/');
+        char number[16];
+        uint64_t n;
+
+        if (streq(s, "off")) {
+                *ret = (SettingsRate){ 0 };
+                return 0;
+        }
+        if (!slash || (size_t) (slash - s) >= sizeof(number))
+                return -EINVAL;
+        memcpy(number, s, (size_t) (slash - s));
+        number[slash - s] = '\0';
+        if (parse_u64(number, 1, REEVE_RATE_MAX, &n) < 0)
+                return -EINVAL;
+        for (unsigned i = 0; i < ELEMENTSOF(units); i++)
+                if (streq(slash + 1, units[i].unit)) {
+                        *ret = (SettingsRate){ (unsigned) n, units[i].usec };
+                        return 0;
+                }
+        return -EINVAL;
+}
+
+static int parse_rate(const ConfEntry *e, const char *value, void *target)
+{
+        return rate_from_string(value, target);
+}
+
+static void routes_done(SettingsRoutes *r)
+{
+        for (size_t i = 0; i < r->n_items; i++)
+                words_free(r->items[i].words);
+        free(r->items);
+        *r = (SettingsRoutes){};
+}
+
+static int parse_route_rate(const ConfEntry *e, const char *value, void *target)
+{
+        SettingsRoutes *routes = target;
+        _cleanup_(words_freep) char **words = NULL;
+        struct SettingsRoute *more;
+        SettingsRate rate;
+        int r;
+
+        if (*value == '\0') {
+                routes_done(routes);
+                return 0;
+        }
+        r = words_parse(value, &words);
+        if (r < 0)
+                return r;
+        if (words_count(words) != 3 || words[1][0] != '/' || rate_from_string(words[2], &rate) < 0)
+                return -EINVAL;
+        more = reallocarray(routes->items, routes->n_items + 1, sizeof(*more));
+        if (!more)
+                return -ENOMEM;
+        routes->items = more;
+        more[routes->n_items++] = (struct SettingsRoute){ TAKE_PTR(words), rate };
+        return 0;
+}
+
 static int parse_when_off(const ConfEntry *e, const char *value, void *target)
 {
         bool is_inline = streq(value, "inline");
@@ -120,6 +192,10 @@ static const ConfEntry entries[] = {
                 .min = REEVE_PAYLOAD_INLINE_MAX),
         KEY("Limits", "UploadMax", conf_parse_size, upload_max,
                 "a size of at least 64K, such as 1G", .min = REEVE_PAYLOAD_INLINE_MAX),
+        KEY("Limits", "Rate", parse_rate, rate,
+                "a number for each s, min, h or d, such as 100/h, or off"),
+        KEY("Limits", "RouteRate", parse_route_rate, route_rates,
+                "METHOD ROUTE RATE, such as POST /api/jobs 1000/min"),
         KEY("Limits", "Connections", conf_parse_unsigned, connections, "a number from 16 to 4096",
                 .min = 16, .max = REEVE_HTTP_CONNECTIONS_BOUND),
         KEY("Limits", "HeadMax", conf_parse_size, head_max, "a size from 1K to 64K", .min = 1024,
@@ -144,6 +220,7 @@ void settings_done(Settings *s)
 {
         free(s->database);
         peers_done(&s->peers);
+        routes_done(&s->route_rates);
         *s = (Settings){ 0 };
 }
 
@@ -169,6 +246,7 @@ int settings_from_conf(Settings *s, const Conf *c, ConfReport report, void *user
                 .stale_usec = 5 * USEC_PER_MIN,
                 .body_max = REEVE_BODY_MAX,
                 .upload_max = REEVE_UPLOAD_MAX,
+                .rate = { REEVE_RATE, 60 * USEC_PER_MIN },
                 .connections = REEVE_HTTP_CONNECTIONS_MAX,
                 .head_max = REEVE_HTTP_HEAD_MAX,
                 .head_usec = REEVE_HTTP_HEAD_USEC,

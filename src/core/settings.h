@@ -21,6 +21,20 @@ typedef struct SettingsPeers {
         size_t n_items;
 } SettingsPeers;
 
+/* How often a key may use a route. */
+typedef struct SettingsRate {
+        unsigned n; /* requests in per_usec; 0: any number */
+        usec_t per_usec;
+} SettingsRate;
+
+typedef struct SettingsRoutes {
+        struct SettingsRoute {
+                char **words; /* METHOD PATTERN RATE */
+                SettingsRate rate;
+        } * items; /* the last of a route counts */
+        size_t n_items;
+} SettingsRoutes;
+
 /* reeve.conf and its drop-ins (reeve.conf(5)). */
 typedef struct Settings {
         char *database; /* libpq connection string, never NULL */
@@ -34,6 +48,8 @@ typedef struct Settings {
         usec_t stale_usec; /* without the database flags stay for so long as they were */
         uint64_t body_max; /* bytes */
         uint64_t upload_max; /* bytes */
+        SettingsRate rate; /* of routes that have a limit, but none of their own */
+        SettingsRoutes route_rates;
         unsigned connections; /* of HTTP, at a time */
         uint64_t head_max; /* bytes of a request's head */
         usec_t head_usec; /* how long a client may take for a head, ... */

@@ -37,6 +37,7 @@ typedef struct HttpRoute {
         unsigned body; /* HTTP_BODY_ flags */
         uint64_t body_max; /* bytes; more is refused with 413, before it is read where possible */
         const char *summary; /* one line for people */
+        unsigned rate; /* a class of the program's own: how often */
 } HttpRoute;
 
 typedef struct RouteParam {

@@ -4,6 +4,25 @@
 #include "store-internal.h"
 #include "store-sql.h"
 
+static const StoreColumn rate_columns[] = {
+        COLUMN(COLUMN_I64, StoreRate, n),
+        COLUMN(COLUMN_I64, StoreRate, left_usec),
+};
+
+static void decode_rate(StoreRequest *q, int error, const PGresult *result)
+{
+        StoreRateCallback callback = (StoreRateCallback) q->call.callback;
+        _cleanup_(freep) StoreRate *rows = NULL;
+        unsigned n = 0;
+
+        if (error == 0)
+                error = store_decode(result, rate_columns, ELEMENTSOF(rate_columns),
+                        sizeof(StoreRate), (void **) &rows, &n);
+        if (error == 0 && n != 1)
+                error = -EPROTO;
+        callback(error, error == 0 ? rows : NULL, q->call.userdata);
+}
+
 int store_get_api_key(Store *s, const char *hash, StoreRowCallback callback, void *userdata,
         StoreRequest **ret_request)
 {
@@ -49,4 +68,17 @@ int store_revoke_api_key(Store *s, int64_t id, const char *actor, StoreRowCallba
         params_text(&p, actor);
         return store_send(s, &sql_revoke_api_key, &p,
                 STORE_CALL(store_decode_row, callback, userdata, ret_request));
+}
+
+int store_take_rate(Store *s, const StoreRateLimit *limit, StoreRateCallback callback,
+        void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_i64(&p, limit->key);
+        params_text(&p, limit->route);
+        params_u64(&p, limit->n_most);
+        params_u64(&p, limit->per_usec);
+        return store_send(
+                s, &sql_take_rate, &p, STORE_CALL(decode_rate, callback, userdata, ret_request));
 }

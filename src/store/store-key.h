@@ -11,6 +11,7 @@ enum {
         STORE_KEY_TENANT, /* NULL: every one's */
         STORE_KEY_SUBJECT, /* NULL: none */
         STORE_KEY_ACTS, /* "true": for any subject */
+        STORE_KEY_ID,
 };
 
 /* The key of a hash, no row if it is not good (any more). */
@@ -33,4 +34,21 @@ int store_list_api_keys(
         Store *s, StoreRowCallback callback, void *userdata, StoreRequest **ret_request);
 /* Row: the name; none if there is no such living key. */
 int store_revoke_api_key(Store *s, int64_t id, const char *actor, StoreRowCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
+typedef struct StoreRate {
+        int64_t n; /* requests in this window; one more than the limit: too many */
+        int64_t left_usec; /* until it ends */
+} StoreRate;
+
+typedef void (*StoreRateCallback)(int error, const StoreRate *rate, void *userdata);
+typedef struct StoreRateLimit {
+        int64_t key;
+        const char *route;
+        unsigned n_most;
+        usec_t per_usec;
+} StoreRateLimit;
+
+/* Counts a request of the key by the route. */
+int store_take_rate(Store *s, const StoreRateLimit *limit, StoreRateCallback callback,
         void *userdata, StoreRequest **ret_request);

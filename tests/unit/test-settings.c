@@ -45,6 +45,8 @@ static void test_settings_defaults(void **state)
         assert_int_equal(s.sync_timeout_usec, 60 * USEC_PER_SEC);
         assert_false(s.inline_when_off);
         assert_int_equal(s.sunset_usec, 30 * USEC_PER_DAY);
+        assert_int_equal(s.rate.n, 100);
+        assert_int_equal(s.rate.per_usec, 3600 * USEC_PER_SEC);
         assert_int_equal(s.body_max, REEVE_BODY_MAX);
         assert_int_equal(s.upload_max, REEVE_UPLOAD_MAX);
         assert_int_equal(s.keep_jobs_usec, REEVE_KEEP_JOBS_USEC);
@@ -82,11 +84,42 @@ static void test_settings_of_http_have_bounds(void **state)
         }
 }
 
+static void test_rates(void **state)
+{
+        static const char *const wrong[] = { "Rate=", "Rate=10", "Rate=10/", "Rate=/h", "Rate=0/h",
+                "Rate=-1/h", "Rate=1.5/h", "Rate=10/week", "Rate=1000001/s", "Rate=on",
+                "Rate=99999999999999999999/h", "RouteRate=POST /api/jobs", "RouteRate=POST x 1/h",
+                "RouteRate=POST /api/jobs 1/h 2", "RouteRate=POST /api/jobs never" };
+        _cleanup_(settings_done) Settings s =
+                read_settings("[Limits]\nRouteRate=GET /x 1/s\nRouteRate=\nRate=1000000/d\n"
+                              "RouteRate=POST /api/jobs 5/min\nRouteRate=GET /api/jobs off\n",
+                        0);
+
+        assert_int_equal(s.rate.n, 1000000);
+        assert_int_equal(s.rate.per_usec, USEC_PER_DAY);
+        assert_int_equal(s.route_rates.n_items, 2);
+        assert_string_equal(s.route_rates.items[0].words[1], "/api/jobs");
+        assert_int_equal(s.route_rates.items[0].rate.n, 5);
+        assert_int_equal(s.route_rates.items[0].rate.per_usec, USEC_PER_MIN);
+        assert_int_equal(s.route_rates.items[1].rate.n, 0);
+        for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+                _cleanup_(settings_done) Settings t = {};
+                char text[80];
+
+                (void) snprintf(text, sizeof(text), "[Limits]\n%s\n", wrong[i]);
+                t = read_settings(text, -EINVAL);
+                assert_int_equal(findings.n_errors, 1);
+                assert_int_equal(t.rate.n, 100);
+                assert_int_equal(t.route_rates.n_items, 0);
+        }
+}
+
 static void test_settings_are_read(void **state)
 {
         _cleanup_(settings_done) Settings s = read_settings(
                 "[Database]\nDatabase=host=db1,db2 dbname=app\nPrepared=yes\n[Worker]\n"
-                "LeaseSec=12s\nHeartbeatSec=1s\n[Api]\nSyncTimeoutSec=10s\n[Limits]\n"
+                "LeaseSec=12s\nHeartbeatSec=1s\n[Api]\nSyncTimeoutSec=10s\nWhenFlagOff=inline\n"
+                "SunsetSec=7d\n[Limits]\n"
                 "BodyMax=1M\nUploadMax=2G\n[Maintenance]\nKeepJobs=30d\nOrphanSec=2h\n",
                 0);
 
@@ -96,6 +129,8 @@ static void test_settings_are_read(void **state)
         assert_int_equal(s.lease_usec, 12 * USEC_PER_SEC);
         assert_int_equal(s.heartbeat_usec, USEC_PER_SEC);
         assert_int_equal(s.sync_timeout_usec, 10 * USEC_PER_SEC);
+        assert_true(s.inline_when_off);
+        assert_int_equal(s.sunset_usec, 7 * USEC_PER_DAY);
         assert_int_equal(s.body_max, 1 << 20);
         assert_int_equal(s.upload_max, 2ULL << 30);
         assert_int_equal(s.keep_jobs_usec, 30 * USEC_PER_DAY);
@@ -262,6 +297,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_settings_defaults),
+                cmocka_unit_test(test_rates),
                 cmocka_unit_test(test_settings_are_read),
                 cmocka_unit_test(test_settings_of_http_have_bounds),
                 cmocka_unit_test(test_a_wrong_setting_is_told_and_its_default_stays),
