@@ -27,6 +27,10 @@ alter role reeve_worker set idle_in_transaction_session_timeout = '60s';
 alter role reeve_api set idle_in_transaction_session_timeout = '60s';
 alter role reeve_worker set statement_timeout = '30s';
 alter role reeve_api set statement_timeout = '30s';
+-- Rows may be held by whoever calls reeve.cancel() or reeve.enqueue() in a transaction of his own, for as long as he likes.
+-- All statements of a program share a connection: one that waited would hold up the rest.
+alter role reeve_worker set lock_timeout = '500ms';
+alter role reeve_api set lock_timeout = '500ms';
 
 select format('create database %I owner reeve_owner template template0 encoding ''UTF8'' lc_collate ''C'' lc_ctype ''C''',
         :'database')

@@ -12,6 +12,10 @@
 
 #define ENDS_BATCH_MAX 200U
 
+/* The pause before an end whose rows somebody holds is tried again. Each try may take the
+ * connection for lock_timeout (bootstrap.sql). */
+#define HELD_USEC (3 * USEC_PER_SEC)
+
 /* One batch on its way: the runs in the order in which they were sent. */
 typedef struct Batch {
         unsigned n;
@@ -373,22 +377,24 @@ static bool is_among(int64_t id, const int64_t *ids, unsigned n)
         return false;
 }
 
+/* -EAGAIN: somebody holds a row that one of them needs, maybe for long: reeve.cancel() in a
+ * transaction that is left open. */
 static void batch_failed(Worker *w, Batch *b, int error)
 {
-        /* One of them is to blame: singly they tell which. */
-        if (error == -EIO || error == -EPROTO) {
-                if (b->n == 1)
-                        run_refused(b->runs[0]);
-                else
-                        for (unsigned i = 0; i < b->n; i++) {
-                                to_be_sent_again(b->runs[i]);
-                                b->runs[i]->alone = true;
-                        }
-        } else
-                for (unsigned i = 0; i < b->n; i++)
+        bool refused = error == -EIO || error == -EPROTO, singly = refused || error == -EAGAIN;
+
+        if (refused && b->n == 1)
+                run_refused(b->runs[0]);
+        else
+                for (unsigned i = 0; i < b->n; i++) {
+                        /* One of them is to blame: singly they tell which. */
+                        b->runs[i]->alone = b->runs[i]->alone || singly;
+                        if (error == -EAGAIN && b->n == 1)
+                                b->runs[i]->again_usec = now_usec(CLOCK_MONOTONIC) + HELD_USEC;
                         to_be_sent_again(b->runs[i]);
+                }
         w->retry_ends = true; /* with the next tick, or when the database is back */
-        if (error == -EIO)
+        if (error == -EIO || error == -EAGAIN)
                 worker_send_ends(w);
 }
 
@@ -529,10 +535,12 @@ static int send_batch(Worker *w, Batch *b)
  * that was refused. */
 static unsigned gather(Worker *w, Batch *b)
 {
+        usec_t now = now_usec(CLOCK_MONOTONIC);
+
         for (Run *r = w->runs; r && b->n < ENDS_BATCH_MAX; r = r->next) {
                 bool alone = r->outcome.children || r->alone;
 
-                if (r->state != RUN_ENDED || (alone && b->n > 0))
+                if (r->state != RUN_ENDED || r->again_usec > now || (alone && b->n > 0))
                         continue;
                 b->runs[b->n++] = r;
                 if (alone)

@@ -445,3 +445,47 @@ def test_a_claim_that_was_committed_long_after_its_worker_ended(world):
     world.start()
     assert world.wait(id)["result"] == 1
     world.check_invariant()
+
+
+@pytest.fixture
+def held(world):
+    """Somebody's transaction, left open."""
+    connection = world.db.connect("postgres")
+    yield connection.cursor()
+    connection.rollback()
+    connection.close()
+
+
+def test_a_cancel_in_a_transaction_that_is_left_open_holds_up_nobody_else(world, held):
+    """It locks the run's row for as long as its caller likes: that run's end waits, and nothing else does."""
+    sleeper(world)
+    world.sh("quick", "echo 1")
+    w = world.start()
+    ids = [world.enqueue("sleeper") for _ in range(3)]
+    running(world, 3)
+    held.execute("select reeve.cancel(%s)", (ids[1],))
+    (world.dir / "go").touch()  # the ends of all three go in one batch
+    for id in (ids[0], ids[2]):
+        assert world.wait(id)["state"] == "succeeded"
+    until = time.monotonic() + 8  # longer than LeaseSec=, by far
+    while time.monotonic() < until:
+        assert world.run("quick", timeout=10)["state"] == "succeeded"
+    assert world.job(ids[1])["state"] == "running"
+    held.connection.commit()
+    assert world.wait(ids[1])["state"] in ("succeeded", "cancelled")
+    assert not w.log_has("declared dead") and not w.log_has("The database is away") and w.log_has("is instance 1 ")
+
+
+def test_a_cancel_in_a_transaction_that_is_left_open_does_not_keep_a_successor_from_freeing_the_rest(world, held):
+    sleeper(world)
+    w = world.start()
+    ids = [world.enqueue("sleeper") for _ in range(3)]
+    running(world, 3)
+    held.execute("select reeve.cancel(%s)", (ids[1],))
+    w.kill9()
+    (world.dir / "go").touch()
+    world.start()
+    for id in (ids[0], ids[2]):
+        assert world.wait(id)["state"] == "succeeded"
+    held.connection.commit()
+    assert world.wait(ids[1])["state"] == "cancelled"
