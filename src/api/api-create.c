@@ -158,6 +158,12 @@ static void on_enqueued(
                 call_problem(c, PROBLEM_INVALID, "The database refused it: %s.", text);
                 return;
         }
+        if (error == -EAGAIN && text && strstr(text, ENQUEUE_HELD)) {
+                call_problem(c, PROBLEM_UNAVAILABLE,
+                        "A transaction that is still open holds its unique_key or Idempotency-Key. "
+                        "Try again.");
+                return;
+        }
         if (call_failed(c, error))
                 return;
         for (unsigned i = 0; i < n; i++) {

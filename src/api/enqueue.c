@@ -273,6 +273,19 @@ static void refuse_sent(Enqueuer *e)
                 finish(o, -EIO, NULL, store_last_error(e->store));
 }
 
+/* A conflict with others' transactions, or a server without room. One that is left open may hold a
+ * key for long: orders that went together with the one that wants it do not wait for that. */
+static void retry_sent(Enqueuer *e)
+{
+        EnqueueOrder *o = e->lists[ORDER_SENT].first;
+        bool held = strstr(store_last_error(e->store), ENQUEUE_HELD);
+
+        if (held && o && o == e->lists[ORDER_SENT].last)
+                finish(o, -EAGAIN, NULL, store_last_error(e->store));
+        else
+                send_again(e, held, -EAGAIN);
+}
+
 static void on_enqueued(int error, const StoreEnqueued *rows, unsigned n_rows, void *userdata)
 {
         Enqueuer *e = userdata;
@@ -281,7 +294,7 @@ static void on_enqueued(int error, const StoreEnqueued *rows, unsigned n_rows, v
         if (error == 0)
                 finish_sent(e, rows, n_rows);
         else if (error == -EAGAIN)
-                send_again(e, false, -EAGAIN);
+                retry_sent(e);
         else if (error == -EIO)
                 refuse_sent(e);
         else if (error == -ECONNRESET || error == -ETIMEDOUT)

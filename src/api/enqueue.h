@@ -35,9 +35,13 @@ typedef struct EnqueueRow {
         char *detail; /* or NULL */
 } EnqueueRow;
 
+/* In the text of an error -EAGAIN: lock_timeout passed (bootstrap.sql), for a transaction that is
+ * still open holds a key of the order. */
+#define ENQUEUE_HELD "SQLSTATE 55P03"
+
 /* Called once from the event loop, unless the order was dropped; the order is freed afterwards.
  * error 0: one row for each job. Otherwise there are none:
- * - -ENOTCONN, -EAGAIN, -ENOBUFS: nothing was done, may be repeated
+ * - -ENOTCONN, -EAGAIN, -ENOBUFS: nothing was done, may be repeated; -EAGAIN: text may say why
  * - -ECONNRESET: not known
  * - -EIO: the server refused it; text says why
  * - other: a fault */

@@ -319,3 +319,35 @@ def test_tcp_connections_have_no_delay(start):
     """The socket unit cannot say it: on its unix socket that fails, with a warning."""
     api = start(keep=True)
     assert api.tcp_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+def test_a_key_in_a_transaction_that_is_left_open_holds_up_nobody_else(api):
+    """An application that calls reeve.enqueue() with a unique_key and does not commit. Who wants the same key is told to try again."""
+    open_transaction = api.db.connect("postgres")
+    open_transaction.cursor().execute("select reeve.enqueue('echo', '1', '{\"unique_key\": \"k\"}')")
+    replies = []
+
+    def ask(**fields):
+        replies.append((fields, api.post("/api/jobs", {"kind": "echo", **fields})))
+    waiting = [threading.Thread(target=ask, kwargs=fields) for fields in [{"unique_key": "k"}] * 3 + [{"payload": n} for n in range(20)]]
+    for t in waiting:
+        t.start()
+    for t in waiting:
+        t.join(30)
+    held = [r for fields, r in replies if "unique_key" in fields]
+    assert [r.status for r in held] == [503] * 3 and all(r.headers["Retry-After"] and "still open" in r.json["detail"] for r in held)
+    assert [r.status for fields, r in replies if "payload" in fields] == [202] * 20
+    assert api.get("/health").json["checks"]["database"] == "ok" and "The database is away" not in api.text()
+    open_transaction.commit()
+    assert api.post("/api/jobs", {"kind": "echo", "unique_key": "k"}).status == 200
+
+
+def test_a_cancel_in_a_transaction_that_is_left_open_holds_up_nobody_else(api):
+    job = api.create()
+    open_transaction = api.db.connect("postgres")
+    open_transaction.cursor().execute("select reeve.cancel(%s)", (job["id"],))
+    r = api.post(f"/api/jobs/{job['id']}/cancel")
+    assert r.status == 503 and r.headers["Retry-After"]
+    assert api.create()["state"] == "ready"
+    open_transaction.rollback()
+    assert api.post(f"/api/jobs/{job['id']}/cancel").status == 200
