@@ -57,6 +57,8 @@ static int create_key(Ctl *c, const char *name)
                 json_put_string(&w, "tenant", c->values[OPTION_TENANT]);
         if (c->values[OPTION_SUBJECT])
                 json_put_string(&w, "subject", c->values[OPTION_SUBJECT]);
+        if (c->values[OPTION_ACTS])
+                json_put_bool(&w, "act_for_subjects", true);
         json_close(&w);
         if (json_writer_end(&w) < 0)
                 return ctl_oom();

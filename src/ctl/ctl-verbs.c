@@ -31,6 +31,7 @@ static const CtlOption options[_OPTION_MAX] = {
         [OPTION_REASON] = { "reason", 0, "TEXT", "Why, for the history" },
         [OPTION_FOLLOW] = { "follow", 'f', NULL, "Go on with new lines as they come" },
         [OPTION_ROLE] = { "role", 0, "ROLE", "admin, submit, read or metrics" },
+        [OPTION_ACTS] = { "act-for-subjects", 0, NULL, "The key may name any subject" },
         [OPTION_ENABLED] = { "enabled", 0, NULL, "The new flag is enabled at once" },
         [OPTION_PERCENT] = { "percent", 0, "PERCENT", "For how many of a hundred (0)" },
         [OPTION_BUCKETING] = { "bucketing", 0, "WAY", "murmur3 (of any subject), or modulo" },
@@ -89,8 +90,8 @@ static const CtlVerb verbs[] = {
                 verb_kinds, 0, 0, -1, false, false,
                 "check asks reeve-generator(8): exit status 1 if a kind would be kept out." },
         { "key", "list|create NAME|revoke ID", "Keys for those who come by TCP", verb_key,
-                BIT(OPTION_ROLE) | BIT(OPTION_TENANT) | BIT(OPTION_SUBJECT), 1, 2, false, false,
-                "create prints the key, this once." },
+                BIT(OPTION_ROLE) | BIT(OPTION_TENANT) | BIT(OPTION_SUBJECT) | BIT(OPTION_ACTS), 1,
+                2, false, false, "create prints the key, this once." },
         { "flag", "COMMAND [KEY]", "Flags: who gets the new way of doing it", verb_flag,
                 FLAG_OPTIONS, 1, -1, false, false,
                 "Commands:\n"

@@ -45,6 +45,7 @@ typedef enum CtlOptionId {
         OPTION_REASON,
         OPTION_FOLLOW,
         OPTION_ROLE,
+        OPTION_ACTS,
         OPTION_ENABLED,
         OPTION_PERCENT,
         OPTION_BUCKETING,

@@ -154,10 +154,16 @@ def test_keys(api, real, tmp_path):
     job = call("submit", "echo").stdout.strip()
     assert json.loads(real("show", job, "--json", status=0).stdout)["tenant"] == "acme"
     assert call("key", "list").returncode == 6
+    assert call("submit", "echo", "--subject=7").returncode == 1, "it may name none"
+    (tmp_path / "key").write_text(real("key", "create", "acts", "--role=submit", "--tenant=acme", "--act-for-subjects", status=0).stdout)
+    job = call("submit", "echo", "--subject=7").stdout.strip()
+    assert json.loads(real("show", job, "--json", status=0).stdout)["subject"] == "7"
+    (tmp_path / "key").write_text(secret)
     assert "(HTTP 409)" in real("key", "create", "ci", "--role=read", "--tenant=acme", status=1).stderr
     rows = [line.split() for line in real("key", "list", status=0).stdout.splitlines()]
-    assert rows[1][1:4] == ["ci", "submit", "acme"] and secret.strip() not in str(rows)
-    assert real("key", "revoke", rows[1][0], status=0).stdout == ""
+    ci = next(r for r in rows if r[1] == "ci")
+    assert ci[1:4] == ["ci", "submit", "acme"] and secret.strip() not in str(rows)
+    assert real("key", "revoke", ci[0], status=0).stdout == ""
     refused = call("list")
     assert refused.returncode == 6 and "(HTTP 401)" in refused.stderr
     real("key", "revoke", "999999", status=3)
