@@ -1,5 +1,6 @@
 """PDFs through the real programs: reeve-api, reeve-worker, reeve-exec, the handlers, PostgreSQL. RunHost stands in for the
 generated units, as in tests/worker; what needs systemd is in tests/system."""
+import functools
 import hashlib
 import importlib.util
 import json
@@ -36,6 +37,7 @@ BOOK = pathlib.Path("/usr/share/doc/zsh-common/zsh.pdf")  # zsh-doc: 480 pages
 BOOK_PAGES = 480
 
 
+@functools.cache
 def page_texts(path, n):
     """What pdftotext says of each page."""
     return [subprocess.run(["pdftotext", "-enc", "UTF-8", "-nopgbrk", "-f", str(i), "-l", str(i), path, "-"], check=True,

@@ -324,24 +324,6 @@ def test_chunks_that_fail_and_are_tried_again(system, book):
 # ---- cancel
 
 
-def test_cancel_in_the_middle(system, book):
-    system.flag(percent=100000)
-    system.install("pdf-chunk", before="sleep 5")
-    system.up(inline=False)
-    id = check_started(system.post(book(100)))
-    wait_for(lambda: system.v1(id, "/chunks")["summary"]["processing"], 60, "a chunk that runs", step=0.02)
-    assert set(system.v1(id, "/cancel", "POST")) == {"message", "job_id", "status"}
-    job = system.v1(id)
-    assert (job["status"], job["is_cancelled"], job["cancelled_by"]) == ("cancelled", True, "uid:0") and job["cancelled_at"]
-    assert job["task_state"]["state"] == "REVOKED"
-    r = system.api.post(f"/api/v1/jobs/{id}/cancel")
-    assert r.status == 400 and r.json["detail"] == "Cannot cancel job with status cancelled", r
-    wait_for(lambda: not system.db.value("select count(*) from reeve.lease"), 20, "the runs ended")
-    chunks = system.v1(id, "/chunks")
-    assert chunks["summary"]["failed"] == 6 and {c["last_error_code"] for c in chunks["chunks"]} == {"CANCELLED"}
-    system.world.check_invariant()
-
-
 def test_cancel_of_what_runs_waits_for_its_end(system, small):
     """The answer says what the job is, not what it will be."""
     system.flag(percent=100000)
