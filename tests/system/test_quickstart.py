@@ -109,6 +109,18 @@ def test_once_with_the_worker_killed_in_the_middle(state, book, record_property)
     record_property("first_start_sec", first_progress(q.said()))
 
 
+def check_rollout(said):
+    """Each line of busctl that was used, and what the API answered after it."""
+    part = said.partition("lets 10 % of the subjects")[2]
+    lines = [line.strip() for line in part.splitlines()]
+    flag = "org.reeve1.Manager CreateFlag 'sa{sv}' async-processing 4 enabled b true percent d 10 bucketing s modulo"
+    assert [line for line in lines if "busctl call" in line and flag in line], said
+    assert [line for line in lines if line.endswith("org.reeve1.Flag Enabled b false")], said
+    assert re.findall(r"user_id=(\d+)", part) == ["5", "50", "5"], said
+    assert [line[:4] for line in lines if re.match(r"\d{3}: ", line)] == ["202:", "200:", "503:"], said
+    assert "async-processing\" is off" in part, said
+
+
 def lines_of(said):
     """What it says one could type."""
     return [line.strip() for line in said.partition("To look further")[2].splitlines() if line.startswith("  ") and not line.startswith("  #")]
@@ -125,7 +137,8 @@ def test_what_it_says_to_type_works_and_ctrl_c_leaves_nothing(state, leaflet, re
         run = q.type(line)
         assert run.returncode == 0 and run.stdout.strip(), f"{line}\n{run.stdout}{run.stderr}"
         typed[line] = run.stdout
-    for tool, word in {"reevectl status": "Nothing is wrong.", "reevectl show 0": "succeeded", "reevectl show --history": "enqueue",
+    check_rollout(said)
+    for tool, word in {"flag history": "set-enabled", "reevectl status": "Nothing is wrong.", "reevectl show 0": "succeeded", "reevectl show --history": "enqueue",
                        "reevectl list": "pdf-chunk", "curl": "page 2 of 30", "systemctl status": "reeve-worker@default.service",
                        "systemctl list-units": "reeve-postgres.service", "busctl tree": "/org/reeve1", "busctl get-property": '"',
                        "ListWorkers": "default", "reeve-run-pdf": "reeve-run-pdf-chunk@", "-u reeve-api": "reeve-worker["}.items():
