@@ -66,7 +66,9 @@ static const char *read_param(ListQuery *q, const char *name, const char *value)
         else if (streq(name, "state")) {
                 q->filter.state = value;
                 if (job_state_from_string(value) <= JOB_NONE)
-                        return "there is no such state";
+                        return "there is no such state; there are scheduled, blocked, ready, "
+                               "running, "
+                               "waiting, succeeded, failed and cancelled";
         } else if (streq(name, "created_after")) {
                 return read_time(value, q->from);
         } else if (streq(name, "created_before")) {

@@ -18,6 +18,7 @@ typedef struct Reader {
         Conf *conf;
         const char *file;
         char *section; /* owned; NULL before the first */
+        unsigned section_line; /* of its head */
         unsigned line; /* of the logical line's first physical line */
         ConfReport report;
         void *userdata;
@@ -57,7 +58,7 @@ static char *trim(char *s)
 
 static int conf_add(Reader *r, const char *key, const char *value)
 {
-        ConfItem item = { .line = r->line };
+        ConfItem item = { .line = r->line, .section_line = r->section_line };
         Conf *c = r->conf;
 
         if (c->n_items == c->n_allocated) {
@@ -101,6 +102,7 @@ static int read_logical_line(Reader *r, char *line)
                         return 0;
                 }
                 s[n - 1] = '\0';
+                r->section_line = r->line;
                 return free_and_strdup(&r->section, s + 1);
         }
 
@@ -380,6 +382,39 @@ static const ConfEntry *find_entry(const ConfEntry *table, const ConfItem *item)
         return NULL;
 }
 
+/* Whether an item before this one has told of the same head of an unknown section. */
+static bool section_is_told(const Conf *c, const ConfItem *item)
+{
+        for (const ConfItem *before = item; before-- > c->items;)
+                if (streq(before->section, item->section) &&
+                        before->section_line == item->section_line &&
+                        streq(before->file, item->file))
+                        return true;
+        return false;
+}
+
+static void tell_unknown(const Conf *c, const ConfEntry *table, const ConfItem *item,
+        ConfReport report, void *userdata)
+{
+        bool known = !*item->section;
+        char text[512];
+
+        if (!report)
+                return;
+        for (; table->key && !known; table++)
+                known = streq(table->section, item->section);
+        if (!*item->section)
+                snprintf(text, sizeof(text), "key %s= before any [Section], ignored", item->key);
+        else if (known)
+                snprintf(text, sizeof(text), "unknown key %s= in section [%s], ignored", item->key,
+                        item->section);
+        else
+                snprintf(text, sizeof(text), "unknown section [%s], ignored", item->section);
+        if (known || !section_is_told(c, item))
+                report(userdata, CONF_WARNING, item->file, known ? item->line : item->section_line,
+                        text);
+}
+
 int conf_apply(
         const Conf *c, const ConfEntry *table, void *target, ConfReport report, void *userdata)
 {
@@ -391,10 +426,7 @@ int conf_apply(
                 const ConfEntry *entry = find_entry(table, item);
 
                 if (!entry) {
-                        snprintf(text, sizeof(text), "unknown key %s= in section [%s], ignored",
-                                item->key, item->section);
-                        if (report)
-                                report(userdata, CONF_WARNING, item->file, item->line, text);
+                        tell_unknown(c, table, item, report, userdata);
                         continue;
                 }
 

@@ -22,6 +22,7 @@ typedef struct ConfItem {
         char *value; /* trimmed; "" for "Key=" */
         char *file;
         unsigned line;
+        unsigned section_line; /* of the section's head; 0 before the first */
 } ConfItem;
 
 typedef struct Conf {

@@ -272,10 +272,9 @@ static int check_installed(const Options *o, Findings *f)
                 return r;
         for (size_t i = 0; i < set->n_kinds; i++)
                 check_kind(o, set->kinds[i], f);
-        printf("%zu kinds", set->n_kinds);
-        if (set->n_refused > 0)
-                printf(", %zu kept out", set->n_refused);
-        printf("\n");
+        printf("%zu kind%s can be used, %zu %s kept out, %u warning%s.\n", set->n_kinds,
+                set->n_kinds == 1 ? "" : "s", set->n_refused, set->n_refused == 1 ? "is" : "are",
+                f->n_warnings, f->n_warnings == 1 ? "" : "s");
         return 0;
 }
 

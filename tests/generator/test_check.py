@@ -7,7 +7,7 @@ def test_all_is_well(tree):
     tree.kind("a")
     tree.write("bin/true", "").chmod(0o755)
     p = tree.run("--check")
-    assert (p.returncode, p.stdout, p.stderr) == (0, "1 kinds\n", "")
+    assert (p.returncode, p.stdout, p.stderr) == (0, "1 kind can be used, 0 are kept out, 0 warnings.\n", "")
 
 
 def test_an_error_is_said_and_counted(tree):
@@ -16,7 +16,7 @@ def test_an_error_is_said_and_counted(tree):
     tree.kind("a")
     p = tree.run("--check")
     assert p.returncode == 1
-    assert p.stdout == f"{bad}:2: error: Priority=x: expected a number from 1 to 10\n1 kinds, 1 kept out\n"
+    assert p.stdout == f"{bad}:2: error: Priority=x: expected a number from 1 to 10\n1 kind can be used, 1 is kept out, 0 warnings.\n"
 
 
 def test_warnings_alone_are_no_failure(tree):
@@ -24,7 +24,14 @@ def test_warnings_alone_are_no_failure(tree):
     tree.write("bin/true", "").chmod(0o755)
     p = tree.run("--check")
     assert p.returncode == 0
-    assert p.stdout == f"{a}:2: warning: unknown key Colour= in section [Kind], ignored\n1 kinds\n"
+    assert p.stdout == f"{a}:2: warning: unknown key Colour= in section [Kind], ignored\n1 kind can be used, 0 are kept out, 1 warning.\n"
+
+
+def test_an_unknown_section_is_said_once(tree):
+    a = tree.kind("a", GOOD + "\n[Foo]\nx=1\ny=2\n")
+    tree.write("bin/true", "").chmod(0o755)
+    line = a.read_text().splitlines().index("[Foo]") + 1
+    assert tree.run("--check").stdout == f"{a}:{line}: warning: unknown section [Foo], ignored\n1 kind can be used, 0 are kept out, 1 warning.\n"
 
 
 def test_a_missing_program_is_a_warning(tree):
@@ -32,7 +39,7 @@ def test_a_missing_program_is_a_warning(tree):
     tree.kind("embed", "[Http]\nUrl=http://localhost/\n")
     p = tree.run("--check")
     assert p.returncode == 0
-    assert p.stdout == f"{a}: warning: Start=/bin/true: No such file or directory\n2 kinds\n"
+    assert p.stdout == f"{a}: warning: Start=/bin/true: No such file or directory\n2 kinds can be used, 0 are kept out, 1 warning.\n"
 
 
 def test_files_before_they_are_installed(tree, tmp_path):

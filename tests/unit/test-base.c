@@ -181,6 +181,23 @@ static void test_conf_text(void **state)
         free(t.name);
 }
 
+static void test_conf_unknown_section(void **state)
+{
+        static const char text[] =
+                "Early=1\n[Pool]\nSlots=4\n\n[Foo]\nx=1\ny=2\nz=3\n[Pool]\nName=a\n";
+        _cleanup_(conf_done) Conf c = {};
+        Target t = { 0 };
+
+        n_findings = 0;
+        assert_int_equal(
+                conf_read_text(&c, "x.conf", text, CONST_STRLEN(text), on_finding, NULL), 0);
+        assert_int_equal(conf_apply(&c, target_entries, &t, on_finding, NULL), 0);
+        assert_int_equal(n_findings, 2);
+        assert_string_equal(last_finding, "x.conf:5: unknown section [Foo], ignored");
+        assert_int_equal(t.slots, 4);
+        free(t.name);
+}
+
 static void test_conf_errors(void **state)
 {
         static const struct {
@@ -312,6 +329,7 @@ int main(void)
                 cmocka_unit_test(test_uuid),
                 cmocka_unit_test(test_strbuf),
                 cmocka_unit_test(test_conf_text),
+                cmocka_unit_test(test_conf_unknown_section),
                 cmocka_unit_test(test_conf_errors),
                 cmocka_unit_test(test_conf_wrong_value),
                 cmocka_unit_test(test_conf_dropins),
