@@ -1,5 +1,6 @@
 """What is in examples/: the same answers in shell, Python and Node; jobs handed over by reeve.py and reeve.mjs through the real
 API, done by handlers that stay."""
+import hashlib
 import importlib.util
 import json
 import os
@@ -47,6 +48,51 @@ def test_the_same_handler_in_three_languages(world, name, program):
     assert world.history(id)[0]["code"] == "EXIT_75"
     job = world.wait(id)
     assert (job["state"], job["attempt"], job["error"]["message"]) == ("failed", 2, "the dictionary is being updated")
+
+
+def man_blocks(page):
+    """The literal blocks of a man page, as a reader sees them: scdoc takes a backslash for itself."""
+    text = (TREE / "man" / page).read_text()
+    return [re.sub(r"\\(.)", r"\1", b) for b in re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)]
+
+
+def put_input(world, data):
+    digest = hashlib.sha256(data).hexdigest()
+    path = world.blobs / "default" / digest[:2]
+    path.mkdir(parents=True, exist_ok=True)
+    (path / digest[2:]).write_bytes(data)
+    return {"name": "text.txt", "blob": "sha256:" + digest, "size": len(data)}
+
+
+TEXTS = [b"to be or not to be\n", b"  one\ttwo\n\n  three  ", b"", b" \n", b"* ? ~ $HOME `x` \\n %d\r\nend", "straße\u00a0und\u3000weg\x1cx".encode(),
+         b"not \xff\xfe UTF-8\0NUL here", b'{"text": "a b"}', b"x" * 100000 + b" y\n" * 3000]
+
+
+def test_the_handlers_of_the_man_page_give_the_same_answer(world):
+    blocks = man_blocks("reeve-handler.7.scd")
+    programs = {"shell": "#!/bin/sh\n", "python": "#!/usr/bin/python3\nimport json, os, sys\n"}
+    for name, head in programs.items():
+        (block,) = [b for b in blocks if b.startswith(head)]
+        path = world.dir / name
+        path.write_text(block)
+        path.chmod(0o755)
+        world.kind(name, str(path), keys="MaxAttempts=2\n")
+    assert any("Start=/usr/local/lib/word-count" in b for b in blocks)
+    world.start()
+    jobs = {}
+    for name in programs:
+        for i, text in enumerate(TEXTS):
+            made = world.db.sql("select job from reeve.enqueue_batch(%s)", json.dumps([{"kind": name, "inputs": [put_input(world, text)]}]))
+            jobs[name, i] = made[0][0]
+    for i, text in enumerate(TEXTS):
+        answers = [world.wait(jobs[name, i]) for name in programs]
+        assert [a["state"] for a in answers] == ["succeeded"] * 2, answers
+        assert [a["result"] for a in answers] == [{"words": len(text.split())}] * 2, text
+        files = [blob(world, jobs[name, i], "words.txt") for name in programs]
+        assert files == [b"".join(w + b"\n" for w in text.split())] * 2
+    for name in programs:
+        job = world.run(name)
+        assert (job["state"], job["attempt"], job["error"]) == ("failed", 1, {"code": "EXIT_66", "message": "no text.txt"})
 
 
 # ---- reeve.py and reeve.mjs ----
