@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "ctl-status.h"
 #include "fd-util.h"
+#include "job.h"
 
 /* Verbs that other programs do. */
 
@@ -117,23 +120,108 @@ static int print_kept(Ctl *c, const char *id)
         return EXIT_STATUS_OK;
 }
 
+/* ---- logs --follow ---- */
+
+#define FOLLOW_ASK_USEC   (10 * USEC_PER_SEC)
+#define FOLLOW_PAUSE_USEC (500 * USEC_PER_MSEC)
+#define FOLLOW_LAST_USEC  USEC_PER_SEC /* for the journal to take the last lines */
+
+/* Waits up to that time for the job's end. Returns an ExitStatus; *ret_ended, and *ret_answered
+ * unless nobody could be asked. */
+static int ask_ended(Ctl *c, const char *id, usec_t usec, bool *ret_ended, bool *ret_answered)
+{
+        _cleanup_(answer_done) Answer a = {};
+        char target[128];
+        const HttpAsk ask = { .method = "GET", .target = target, .usec = usec + 20 * USEC_PER_SEC };
+        JobState state;
+        int error;
+
+        (void) snprintf(target, sizeof(target), "/api/jobs/%s?wait=%llums", id,
+                (unsigned long long) (usec / USEC_PER_MSEC));
+        ctl_try(c, &ask, &a, &error);
+        *ret_answered = error >= 0 && a.reply.status < 500;
+        if (!*ret_answered)
+                return EXIT_STATUS_NO_CONNECTION;
+        if (a.reply.status != 200 || !a.root)
+                return ctl_tell_problem(&a);
+        state = job_state_from_string(member_text(a.root, "state"));
+        *ret_ended = job_state_is_terminal(state);
+        return EXIT_STATUS_OK;
+}
+
+static pid_t spawn(const char *const *argv)
+{
+        pid_t parent = getpid(), pid;
+
+        fflush(stdout);
+        pid = fork();
+        if (pid == 0) {
+                /* Whatever becomes of us, it must not stay. */
+                if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != parent)
+                        _exit(EXIT_STATUS_FAILED);
+                execvp(argv[0], (char *const *) argv);
+                _exit(127);
+        }
+        return pid;
+}
+
+/* Follows the journal until the job has ended. While the API is away, the journal goes on. */
+static int follow(Ctl *c, const char *id, const char *const *argv)
+{
+        bool ended = false, answered;
+        int status = 0, r = EXIT_STATUS_OK;
+        pid_t pid = spawn(argv), gone;
+
+        if (pid < 0)
+                return ctl_error(
+                        EXIT_STATUS_FAILED, "Cannot start %s: %s.", argv[0], strerror(errno));
+        do {
+                r = ask_ended(c, id, FOLLOW_ASK_USEC, &ended, &answered);
+                if (!answered)
+                        (void) usleep(FOLLOW_PAUSE_USEC);
+                gone = waitpid(pid, &status, WNOHANG);
+        } while (gone == 0 && !ended && (r == EXIT_STATUS_OK || !answered));
+        if (gone == 0) {
+                (void) usleep(FOLLOW_LAST_USEC);
+                (void) kill(pid, SIGTERM);
+                while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                        ;
+        } else if (!ended && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE)) {
+                return ctl_error(EXIT_STATUS_FAILED, "%s has ended before the job.", argv[0]);
+        }
+        return answered ? r : EXIT_STATUS_OK;
+}
+
 int verb_logs(Ctl *c)
 {
         const char *format = c->json ? "--output=json" : "--output=short-iso";
-        const char *first[6] = { "journalctl", "--quiet", format };
+        const char *argv[6] = { "journalctl", "--quiet", format };
+        const char *id = c->args[0];
+        bool ended = true, answered = true, know;
+        _cleanup_(answer_done) Answer a = {};
         char match[80];
+        int r;
 
-        if (!ctl_is_id(c->args[0]))
+        if (!ctl_is_id(id))
                 return EXIT_STATUS_USAGE;
         /* As the launcher writes it. */
-        (void) snprintf(match, sizeof(match), "REEVE_JOB_ID=%s", c->args[0]);
+        (void) snprintf(match, sizeof(match), "REEVE_JOB_ID=%s", id);
         for (char *p = match + strlen("REEVE_JOB_ID="); *p; p++)
                 if (*p >= 'A' && *p <= 'F')
                         *p = (char) (*p - 'A' + 'a');
-        first[3] = match;
-        if (c->values[OPTION_FOLLOW])
-                first[4] = "--follow";
-        else if (!journal_knows(match))
-                return print_kept(c, c->args[0]);
-        return become("journalctl", first, NULL, 0);
+        argv[3] = match;
+        if (c->values[OPTION_FOLLOW]) {
+                r = ask_ended(c, id, 0, &ended, &answered);
+                if (!answered)
+                        return ctl_ask_job(c, "GET", id, "", NULL, &a); /* tells why */
+                if (r != EXIT_STATUS_OK)
+                        return r;
+        }
+        if (!ended) {
+                argv[4] = "--follow";
+                r = follow(c, id, argv);
+                know = r != EXIT_STATUS_OK || journal_knows(match);
+                return know ? r : print_kept(c, id);
+        }
+        return journal_knows(match) ? become(argv[0], argv, NULL, 0) : print_kept(c, id);
 }

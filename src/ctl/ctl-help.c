@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl.h"
 #include "job.h"
+#include "uuid.h"
 
 static void print_options(FILE *f, uint64_t mask)
 {
@@ -145,7 +146,15 @@ static bool offer_commands(
         static const char *const flag[] = { "list", "show", "create", "enable", "disable",
                 "percent", "rules", "allow", "archive", "history", "eval", NULL };
         bool is_flag = streq(verb->name, "flag");
+        Uuid id;
 
+        if (streq(verb->name, "files") && n_before > 0 && uuid_parse(command, &id) >= 0) {
+                char target[128];
+
+                (void) snprintf(target, sizeof(target), "/api/jobs/%s/files", command);
+                offer_names(c, word, "", target, "files");
+                return true;
+        }
         if (!is_flag && !streq(verb->name, "queues"))
                 return false;
         if (n_before == 0)

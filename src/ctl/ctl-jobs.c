@@ -239,7 +239,7 @@ static void print_files(const JsonValue *files, const char *id)
                 _cleanup_(strbuf_done) StrBuf b = {};
 
                 if (n++ == FILES_SHOWN && json_value_count(files) > FILES_SHOWN + 1) {
-                        printf("%12s: %u more, see GET /api/jobs/%s/files\n", "Files",
+                        printf("%12s: %u more, see reevectl files %s\n", "Files",
                                 json_value_count(files) - FILES_SHOWN, id);
                         return;
                 }

@@ -28,8 +28,10 @@ static const CtlOption options[_OPTION_MAX] = {
         [OPTION_LIMIT] = { "limit", 0, "N", "At most so many (50)" },
         [OPTION_ALL] = { "all", 0, NULL, "All that there are" },
         [OPTION_HISTORY] = { "history", 0, NULL, "What happened to it, and who did it" },
+        [OPTION_OUTPUT] = { "output", 0, "DIR|-",
+                "Where they go: a directory, or standard output" },
         [OPTION_REASON] = { "reason", 0, "TEXT", "Why, for the history" },
-        [OPTION_FOLLOW] = { "follow", 'f', NULL, "Go on with new lines as they come" },
+        [OPTION_FOLLOW] = { "follow", 'f', NULL, "Go on with new lines until it ends" },
         [OPTION_ROLE] = { "role", 0, "ROLE", "admin, submit, read or metrics" },
         [OPTION_ACTS] = { "act-for-subjects", 0, NULL, "The key may name any subject" },
         [OPTION_ENABLED] = { "enabled", 0, NULL, "The new flag is enabled at once" },
@@ -70,6 +72,13 @@ static const CtlVerb verbs[] = {
         { "list", "", "Jobs, newest first", verb_list, LIST_OPTIONS, 0, 0, false, false, NULL },
         { "show", "ID", "A job, or its history", verb_show, BIT(OPTION_HISTORY), 1, 1, false, false,
                 NULL },
+        { "files", "ID [NAME...]", "A job's files, or fetch some of them", verb_files,
+                BIT(OPTION_OUTPUT) | BIT(OPTION_ALL), 1, -1, false, false,
+                "Without a NAME, lists them. With names, or --all for all that the job has left, "
+                "they "
+                "are\nwritten into the current directory or --output=; a file that is there "
+                "already "
+                "stays." },
         { "wait", "ID...", "Wait for the end of jobs", verb_wait, 0, 1, -1, false, false,
                 "Shows the progress: a bar on a terminal, else a line for each change. Exit status "
                 "4 if\none of them failed or was cancelled. Goes on when the API is restarted." },

@@ -42,6 +42,7 @@ typedef enum CtlOptionId {
         OPTION_LIMIT,
         OPTION_ALL,
         OPTION_HISTORY,
+        OPTION_OUTPUT,
         OPTION_REASON,
         OPTION_FOLLOW,
         OPTION_ROLE,
@@ -95,6 +96,7 @@ int verb_status(Ctl *c);
 int verb_submit(Ctl *c);
 int verb_list(Ctl *c);
 int verb_show(Ctl *c);
+int verb_files(Ctl *c);
 int verb_wait(Ctl *c);
 int verb_cancel(Ctl *c);
 int verb_retry(Ctl *c);

@@ -300,6 +300,8 @@ static int read_reply(HttpClient *c, int fd, usec_t usec, HttpReply *reply)
                         return fail(c, r, "the answer is not acceptable HTTP: %s", reply->wrong);
                 if (r != 0)
                         return r < 0 ? fail(c, r, "%s", strerror(-r)) : 0;
+                if (reply->sink)
+                        until = now_usec(CLOCK_MONOTONIC) + usec;
         }
 }
 
@@ -309,6 +311,8 @@ int http_client_ask(HttpClient *c, const HttpAsk *ask, HttpReply *reply)
         int r;
 
         c->wrong[0] = '\0';
+        reply->sink = ask->sink;
+        reply->sink_userdata = ask->sink_userdata;
         r = open_connection(c, &fd);
         if (r >= 0)
                 r = send_request(c, ask, fd);

@@ -32,6 +32,8 @@ typedef struct HttpAsk {
         const HttpPart *parts;
         unsigned n_parts;
         usec_t usec; /* how long the answer may take once the request is sent; 0: 30 s */
+        HttpBodySink sink; /* takes the body of a 200; then usec is for each piece of it */
+        void *sink_userdata;
 } HttpAsk;
 
 /* Reads "http://HOST[:PORT][/]"; port 80 if there is none. Returns 0, -EINVAL (c->wrong says why)
@@ -42,8 +44,8 @@ void http_client_done(HttpClient *c);
 /* Sends a request and reads the response, whatever its status; an answer that comes while the body
  * is being sent ends the sending. reply comes from http_reply(). Returns 0 or -errno with c->wrong:
  * -ENOENT, -EACCES, -ECONNREFUSED, ... of connect(2), -EHOSTUNREACH (no such host), -ETIMEDOUT,
- * -ECONNRESET (closed before the end), -EBADMSG or -EFBIG (the response is not acceptable), -EIO (a
- * file became shorter). */
+ * -ECONNRESET (closed before the end), -ECANCELED (reply->sink_error), -EBADMSG or -EFBIG (the
+ * response is not acceptable), -EIO (a file became shorter). */
 int http_client_ask(HttpClient *c, const HttpAsk *ask, HttpReply *reply);
 
 /* Appends a string for a path or query with all but unreserved characters as %XX. */

@@ -107,6 +107,11 @@ static int take_field(HttpReply *r, char *line)
         return r->step == HTTP_REPLY_TRAILER ? 0 : take_value(r, line, value);
 }
 
+static bool is_sunk(const HttpReply *r)
+{
+        return r->sink && r->status == 200;
+}
+
 /* The empty line after the fields. */
 static int take_head_end(HttpReply *r)
 {
@@ -125,7 +130,7 @@ static int take_head_end(HttpReply *r)
         }
         if (!r->chunked && !r->has_length)
                 return malformed(r, "it has neither a length nor chunks");
-        if (r->has_length && r->n_left > r->body_max)
+        if (r->has_length && r->n_left > r->body_max && !is_sunk(r))
                 return refuse(r, -EFBIG, "its body is too large");
         if (r->chunked)
                 r->step = HTTP_REPLY_CHUNK_SIZE;
@@ -142,7 +147,7 @@ static int take_chunk_size(HttpReply *r, const char *line)
                 (line[digits] != '\0' && line[digits] != ';'))
                 return malformed(r, "a chunk's size is not a number");
         r->n_left = strtoull(line, NULL, 16);
-        if (r->n_left > r->body_max - r->body.len)
+        if (!is_sunk(r) && r->n_left > r->body_max - r->body.len)
                 return refuse(r, -EFBIG, "its body is too large");
         r->step = r->n_left > 0 ? HTTP_REPLY_CHUNK : HTTP_REPLY_TRAILER;
         return 0;
@@ -205,7 +210,13 @@ static int feed_body(HttpReply *r, const char *data, size_t n, size_t *ret_used)
 {
         size_t part = n < r->n_left ? n : (size_t) r->n_left;
 
-        strbuf_append(&r->body, data, part);
+        if (is_sunk(r)) {
+                r->sink_error = r->sink(r->sink_userdata, data, part);
+                if (r->sink_error < 0)
+                        return -ECANCELED;
+        } else {
+                strbuf_append(&r->body, data, part);
+        }
         r->n_left -= part;
         *ret_used = part;
         if (r->n_left == 0)

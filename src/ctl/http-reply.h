@@ -24,6 +24,9 @@ typedef enum HttpReplyStep {
         HTTP_REPLY_DONE,
 } HttpReplyStep;
 
+/* Takes a piece of a body. Returns 0 or -errno, which ends the reading. */
+typedef int (*HttpBodySink)(void *userdata, const char *data, size_t n);
+
 typedef struct HttpReply {
         /* the answer, whole when http_reply_feed() returned 1 */
         unsigned status;
@@ -31,6 +34,10 @@ typedef struct HttpReply {
         char content_type[HTTP_REPLY_VALUE_MAX]; /* "" if there was none; so the others */
         char location[HTTP_REPLY_VALUE_MAX];
         char retry_after[HTTP_REPLY_VALUE_MAX];
+        /* Where the body of a 200 goes instead, however large; or NULL. */
+        HttpBodySink sink;
+        void *sink_userdata;
+        int sink_error; /* what it returned */
         /* the parser's */
         HttpReplyStep step;
         StrBuf line;
@@ -49,6 +56,6 @@ static inline HttpReply http_reply(size_t body_max)
 void http_reply_done(HttpReply *r);
 
 /* Takes the next n bytes. Returns 1 (the response is whole; what follows it is refused), 0 (more is
- * needed), -EBADMSG or -EFBIG (r->wrong says why) or -ENOMEM. Not to be called after anything but
- * 0. */
+ * needed), -EBADMSG or -EFBIG (r->wrong says why), -ECANCELED (r->sink_error) or -ENOMEM. Not to be
+ * called after anything but 0. */
 int http_reply_feed(HttpReply *r, const char *data, size_t n);
