@@ -21,6 +21,7 @@ typedef struct Batch {
         unsigned n;
         unsigned n_asked; /* runs whose files are being named: their ends wait for it */
         int error; /* of one of these */
+        bool held; /* one that somebody held when it was tried before */
         Run *runs[ENDS_BATCH_MAX];
 } Batch;
 
@@ -532,21 +533,35 @@ static int send_batch(Worker *w, Batch *b)
 }
 
 /* Those that can go together; one that asks for children goes alone, and so does one of a batch
- * that was refused. */
-static unsigned gather(Worker *w, Batch *b)
+ * that was refused. held: one that had to wait for somebody, if there is one whose pause is over.
+ */
+static unsigned gather(Worker *w, Batch *b, bool held)
 {
         usec_t now = now_usec(CLOCK_MONOTONIC);
 
         for (Run *r = w->runs; r && b->n < ENDS_BATCH_MAX; r = r->next) {
                 bool alone = r->outcome.children || r->alone;
 
-                if (r->state != RUN_ENDED || r->again_usec > now || (alone && b->n > 0))
+                if (r->state != RUN_ENDED || (r->again_usec > 0) != held || r->again_usec > now ||
+                        (alone && b->n > 0))
                         continue;
                 b->runs[b->n++] = r;
                 if (alone)
                         break;
         }
+        b->held = held && b->n > 0;
         return b->n;
+}
+
+/* In turn, so that however many are held, the others go on; and the other way round. */
+static unsigned gather_next(Worker *w, Batch *b)
+{
+        bool held = !w->sent_held;
+        unsigned n = gather(w, b, held);
+
+        if (n == 0)
+                n = gather(w, b, !held);
+        return n;
 }
 
 void worker_send_ends(Worker *w)
@@ -560,13 +575,14 @@ void worker_send_ends(Worker *w)
                 log_oom();
                 return;
         }
-        if (gather(w, b) == 0 || send_batch(w, b) < 0) {
+        if (gather_next(w, b) == 0 || send_batch(w, b) < 0) {
                 w->retry_ends = true; /* the queue of statements is full, or memory is short */
                 free(b);
                 return;
         }
         w->batch = b;
         w->sending_ends = true;
+        w->sent_held = b->held;
         w->retry_ends = false;
         for (unsigned i = 0; i < b->n; i++)
                 b->runs[i]->state = RUN_SENT;

@@ -65,6 +65,7 @@ struct Worker {
         Run *runs;
         unsigned n_runs, n_queued, n_ended;
         bool sending_ends; /* one batch at a time */
+        bool sent_held; /* the last batch was one that had been held: others are next */
         bool retry_ends; /* a batch did not get through: again with the next tick */
 
         LaneTable lanes;

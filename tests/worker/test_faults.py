@@ -489,3 +489,25 @@ def test_a_cancel_in_a_transaction_that_is_left_open_does_not_keep_a_successor_f
         assert world.wait(id)["state"] == "succeeded"
     held.connection.commit()
     assert world.wait(ids[1])["state"] == "cancelled"
+
+
+def test_however_many_runs_are_held_the_others_end(world, held):
+    """Each try of a held one takes half a second; together they would have no end, and the oldest run is looked at last."""
+    world.pool("default", slots=12)
+    world.sh("oldest", f"while ! [ -e {world.dir}/end ]; do sleep 0.05; done; echo 1")
+    sleeper(world)
+    w = world.start()
+    oldest = world.enqueue("oldest")
+    world.wait(oldest, "running")
+    ids = [world.enqueue("sleeper") for _ in range(10)]
+    running(world, 10)
+    for id in ids:
+        held.execute("select reeve.cancel(%s)", (id,))
+    (world.dir / "go").touch()
+    time.sleep(4)  # each of them has been tried
+    (world.dir / "end").touch()
+    assert world.wait(oldest, timeout=20)["state"] == "succeeded"
+    held.connection.commit()
+    for id in ids:
+        assert world.wait(id)["state"] in ("succeeded", "cancelled")
+    assert not w.log_has("declared dead")
