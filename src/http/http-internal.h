@@ -16,3 +16,5 @@ struct HttpResponse {
 
 /* Replies and frees the response. */
 void http_response_send(HttpResponse *r, HttpExchange *x, bool close);
+/* Opens a stream with its status and fields, and frees the response. */
+void http_response_open(HttpResponse *r, HttpExchange *x);

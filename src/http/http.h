@@ -82,6 +82,17 @@ void http_request_reply(HttpRequest *r, HttpResponse *response);
 void http_request_problem(HttpRequest *r, Problem problem, const char *format, ...) _printf_(3, 4);
 void http_request_report(HttpRequest *r, const ProblemReport *report);
 
+/* Replies with a stream: the response's status and fields, and as its body what pull gives. pull is
+ * called from the event loop when the client can take more; it returns how many bytes it wrote (at
+ * most max), 0 for none now, or a negative number at the end. The cancel callback is called when
+ * the stream has ended, whoever ended it. */
+typedef ssize_t (*HttpPull)(HttpRequest *r, char *data, size_t max, void *userdata);
+void http_request_open(HttpRequest *r, HttpResponse *response, HttpPull pull, void *userdata);
+/* There is something to pull again. */
+void http_request_wake(HttpRequest *r);
+/* In the cancel callback: whether the client was cut because it did not read. */
+bool http_request_was_slow(const HttpRequest *r);
+
 HttpResponse *http_response_new(unsigned status);
 HttpResponse *http_response_free(HttpResponse *r);
 DEFINE_CLEANUP(HttpResponse, http_response_free)

@@ -144,3 +144,13 @@ void http_response_send(HttpResponse *r, HttpExchange *x, bool close)
         http_exchange_reply(x, &reply);
         http_response_free(r);
 }
+
+void http_response_open(HttpResponse *r, HttpExchange *x)
+{
+        http_exchange_open(x,
+                &(HttpReply){ .status = r->status,
+                        .fields = r->fields,
+                        .n_fields = r->n_fields,
+                        .fd = -EBADF });
+        http_response_free(r);
+}

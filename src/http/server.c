@@ -27,6 +27,8 @@ struct HttpRequest {
         HttpBodyDone done;
         const HttpSink *sink;
         void *body_userdata;
+        HttpPull pull; /* the reply is a stream */
+        bool slow;
         uint64_t n_received;
         StrBuf body;
         void *userdata;
@@ -262,7 +264,10 @@ static void on_expire(HttpExchange *x, HttpExpire why, void *userdata)
         };
         HttpRequest *r = http_exchange_get_userdata(x);
 
-        refuse(r, problems[why], NULL);
+        if (why == HTTP_EXPIRE_STREAM)
+                r->slow = true;
+        else
+                refuse(r, problems[why], NULL);
 }
 
 static void on_end(HttpExchange *x, bool sent, void *userdata)
@@ -275,11 +280,19 @@ static void on_end(HttpExchange *x, bool sent, void *userdata)
         request_free(r);
 }
 
+static ssize_t on_pull(HttpExchange *x, char *data, size_t max, void *userdata)
+{
+        HttpRequest *r = http_exchange_get_userdata(x);
+
+        return r->pull(r, data, max, r->body_userdata);
+}
+
 int http_server_new(sd_event *event, const HttpServerConfig *config, HttpServer **ret)
 {
         static const HttpLoopOps ops = { .on_head = on_head,
                 .on_body = on_body,
                 .on_complete = on_complete,
+                .on_pull = on_pull,
                 .on_expire = on_expire,
                 .on_end = on_end };
         const HttpLimits *limits = config->limits ? config->limits : &http_limits_default;
@@ -402,6 +415,25 @@ void http_request_stream(HttpRequest *r, const HttpSink *sink, void *userdata)
         r->sink = sink;
         r->body_userdata = userdata;
         http_exchange_read(r->exchange);
+}
+
+void http_request_open(HttpRequest *r, HttpResponse *response, HttpPull pull, void *userdata)
+{
+        assert(!r->replied);
+        r->replied = true;
+        r->pull = pull;
+        r->body_userdata = userdata;
+        http_response_open(response, r->exchange);
+}
+
+void http_request_wake(HttpRequest *r)
+{
+        http_exchange_wake(r->exchange);
+}
+
+bool http_request_was_slow(const HttpRequest *r)
+{
+        return r->slow;
 }
 
 void http_request_reply(HttpRequest *r, HttpResponse *response)

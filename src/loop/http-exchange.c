@@ -7,7 +7,9 @@
 #include "strbuf.h"
 
 #define LINGER_USEC (2 * USEC_PER_SEC)
-#define STALL_SIZE  (64UL * 1024) /* replies above this do not fit in any socket buffer */
+#define STREAM_BLOCK                                                                               \
+        1024UL /* MHD makes it for nothing: chunks are read into the connection's pool */
+#define STALL_SIZE (64UL * 1024) /* replies above this do not fit in any socket buffer */
 
 /* MHD's own timeout is one of inactivity: right for a client that reads nothing of a large reply,
  * whose deadline by size is far away; wrong for everything else. 0: none. */
@@ -153,15 +155,20 @@ static bool may_have_body(const HttpHead *h)
         return false;
 }
 
+static void suspend(HttpExchange *x)
+{
+        x->suspended = true;
+        x->loop->stats.waiting++;
+        MHD_suspend_connection(x->conn->mhd);
+}
+
 /* To MHD after a callback: go on, wait for the program, or give up. */
 static enum MHD_Result settle(HttpExchange *x)
 {
         if (x->phase == PHASE_GONE)
                 return MHD_NO;
         if (x->phase == PHASE_DECIDE || x->phase == PHASE_WAIT) {
-                x->suspended = true;
-                x->loop->stats.waiting++;
-                MHD_suspend_connection(x->conn->mhd);
+                suspend(x);
                 http_conn_set_deadline(x->conn, x->loop->limits.wait_usec);
         }
         return MHD_YES;
@@ -254,7 +261,8 @@ void http_exchange_completed(
                 set_stall_timeout(x->conn, 0);
         end(x,
                 x->phase == PHASE_LINGER ||
-                        (x->phase == PHASE_SEND && why == MHD_REQUEST_TERMINATED_COMPLETED_OK));
+                        ((x->phase == PHASE_SEND || x->phase == PHASE_STREAM) &&
+                                why == MHD_REQUEST_TERMINATED_COMPLETED_OK));
         http_conn_set_deadline(x->conn, l->stopping ? 200 * USEC_PER_MSEC : l->limits.idle_usec);
         exchange_free(x);
 }
@@ -269,7 +277,8 @@ void http_exchange_abandon(HttpExchange *x)
 void http_exchange_expire(HttpExchange *x, HttpExpire why)
 {
         x->loop->ops->on_expire(x, why, x->loop->userdata);
-        if (x->phase == PHASE_SEND || x->phase == PHASE_LINGER || x->phase == PHASE_GONE)
+        if (x->phase == PHASE_SEND || x->phase == PHASE_STREAM || x->phase == PHASE_LINGER ||
+                x->phase == PHASE_GONE)
                 return;
         if (x->suspended)
                 http_exchange_abandon(x);
@@ -303,6 +312,10 @@ void http_exchange_on_deadline(HttpExchange *x)
         case PHASE_WAIT:
                 http_exchange_expire(x, HTTP_EXPIRE_REPLY);
                 break;
+        case PHASE_STREAM:
+                x->loop->ops->on_expire(x, HTTP_EXPIRE_STREAM, x->loop->userdata);
+                http_conn_cut(x->conn);
+                break;
         case PHASE_HEAD:
                 (void) send(x->conn->fd, late, strlen(late), MSG_DONTWAIT | MSG_NOSIGNAL);
                 http_conn_cut(x->conn);
@@ -323,12 +336,33 @@ void http_exchange_read(HttpExchange *x)
         http_conn_set_deadline(x->conn, x->loop->limits.body_usec);
 }
 
-static struct MHD_Response *make_response(const HttpLoop *l, const HttpReply *reply)
+/* Only here, and only for a moment, may a connection be suspended in the middle of a reply. */
+static ssize_t on_read(void *cls, uint64_t position, char *data, size_t max)
 {
+        HttpExchange *x = cls;
+        ssize_t n;
+
+        if (x->phase != PHASE_STREAM)
+                return MHD_CONTENT_READER_END_WITH_ERROR;
+        n = x->loop->ops->on_pull(x, data, max, x->loop->userdata);
+        if (n < 0)
+                return MHD_CONTENT_READER_END_OF_STREAM;
+        http_conn_set_deadline(x->conn, n > 0 ? x->loop->limits.send_usec : USEC_INFINITY);
+        if (n == 0)
+                suspend(x);
+        return n;
+}
+
+static struct MHD_Response *make_response(HttpExchange *x, const HttpReply *reply, bool is_stream)
+{
+        const HttpLoop *l = x->loop;
         struct MHD_Response *response;
         bool ok = true;
 
-        if (reply->fd >= 0) {
+        if (is_stream) {
+                response = MHD_create_response_from_callback(
+                        MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_read, x, NULL);
+        } else if (reply->fd >= 0) {
                 response = MHD_create_response_from_fd_at_offset64(
                         reply->length, reply->fd, reply->offset);
                 if (!response)
@@ -354,7 +388,7 @@ static struct MHD_Response *make_response(const HttpLoop *l, const HttpReply *re
 
 static void queue_reply(HttpExchange *x, const HttpReply *reply)
 {
-        struct MHD_Response *response = make_response(x->loop, reply);
+        struct MHD_Response *response = make_response(x, reply, false);
         uint64_t size = reply->fd >= 0 ? reply->length : reply->size;
         enum MHD_Result queued = MHD_NO;
 
@@ -414,6 +448,27 @@ void http_exchange_reply(HttpExchange *x, const HttpReply *reply)
                 send_past(x, reply);
         else
                 queue_reply(x, reply);
+}
+
+void http_exchange_open(HttpExchange *x, const HttpReply *reply)
+{
+        struct MHD_Response *response = make_response(x, reply, true);
+
+        assert(x->phase == PHASE_WAIT);
+        x->phase = PHASE_GONE;
+        if (response) {
+                if (MHD_queue_response(x->conn->mhd, reply->status, response) == MHD_YES)
+                        x->phase = PHASE_STREAM;
+                MHD_destroy_response(response);
+        }
+        http_conn_set_deadline(x->conn, x->loop->limits.send_usec);
+        resume(x);
+}
+
+void http_exchange_wake(HttpExchange *x)
+{
+        if (x->phase == PHASE_STREAM)
+                resume(x);
 }
 
 void http_exchange_set_userdata(HttpExchange *x, void *userdata)

@@ -16,6 +16,7 @@ typedef enum HttpPhase {
         PHASE_BODY,
         PHASE_WAIT, /* for the reply. Suspended, or in a callback */
         PHASE_SEND,
+        PHASE_STREAM, /* the same, piece by piece. Suspended while there is nothing to send */
         PHASE_LINGER,
         PHASE_GONE, /* on_end was called early; MHD is to close the connection */
 } HttpPhase;

@@ -53,6 +53,8 @@ static void look_after_hangup(HttpConn *c)
 
         if (c->exchange && c->exchange->suspended)
                 http_exchange_abandon(c->exchange);
+        else if (!c->cut && c->exchange && c->exchange->phase == PHASE_STREAM)
+                http_conn_cut(c); /* nobody reads the rest of something that does not end */
         else if (!c->cut && (!c->exchange || c->exchange->phase < PHASE_SEND) &&
                 ioctl(c->fd, FIONREAD, &n_unread) >= 0 && n_unread == 0)
                 http_conn_cut(c);

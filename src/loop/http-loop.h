@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <systemd/sd-event.h>
 
 #include "http-head.h"
@@ -15,6 +16,7 @@
  * GLOSSARY
  * exchange  one request and its reply
  * expire    a deadline or the end of the program came before the reply: reply now
+ * stream    a reply whose body comes piece by piece, whenever there is something to say
  * linger    the reply was given while the client still sends: what comes is thrown away for a
  * moment, so that closing does not destroy the reply on its way
  */
@@ -26,6 +28,8 @@ typedef enum HttpExpire {
         HTTP_EXPIRE_BODY, /* the client sent its body too slowly */
         HTTP_EXPIRE_REPLY, /* nobody replied within wait_usec */
         HTTP_EXPIRE_STOP, /* the loop is being stopped */
+        HTTP_EXPIRE_STREAM, /* the client took nothing of its stream for send_usec: it will be cut
+                             */
 } HttpExpire;
 
 /* All from the event loop, and never in the middle of a call of this header's functions. */
@@ -40,6 +44,10 @@ typedef struct HttpLoopOps {
         /* The body is complete (also called for none, after http_exchange_read()): reply here or
          * later. */
         void (*on_complete)(HttpExchange *x, void *userdata);
+        /* Gives the next bytes of a stream, at most max; returns how many, 0 if there are none now
+         * (http_exchange_wake() says when there are), or a negative number at its end. Called when
+         * the client can take more: what is given stands in no buffer but the connection's. */
+        ssize_t (*on_pull)(HttpExchange *x, char *data, size_t max, void *userdata);
         /* Call http_exchange_reply() here; the connection is cut otherwise. */
         void (*on_expire)(HttpExchange *x, HttpExpire why, void *userdata);
         /* The last word about an exchange that on_head had announced: forget it. sent: the reply
@@ -110,6 +118,13 @@ void http_exchange_read(HttpExchange *x);
  * middle of a body only a reply from memory is possible; the connection is closed after it. If
  * memory is short the connection is cut. */
 void http_exchange_reply(HttpExchange *x, const HttpReply *reply);
+
+/* The same with a stream as the body (in chunks): body, size and fd of reply are not looked at.
+ * on_pull follows; on_end comes when it has said that this is the end, or the client is gone. There
+ * is no deadline but send_usec for a client that does not read. */
+void http_exchange_open(HttpExchange *x, const HttpReply *reply);
+/* There is something to be pulled. */
+void http_exchange_wake(HttpExchange *x);
 
 void http_exchange_set_userdata(HttpExchange *x, void *userdata);
 void *http_exchange_get_userdata(const HttpExchange *x);
