@@ -73,3 +73,11 @@
 #define REEVE_HTTP_QUERY_MAX         32U /* parameters of a query */
 #define REEVE_HTTP_PART_NAME_MAX     255U /* bytes of a form field's name, file name or type */
 #define REEVE_HTTP_PART_HEADER_MAX   (4UL * 1024) /* bytes of a form part's header */
+
+/* Streams of events. */
+#define REEVE_EVENT_STREAMS_MAX  1000U /* at a time; EventStreams= */
+#define REEVE_EVENT_BUFFER_MAX   (8UL << 20) /* bytes kept for readers behind; EventBufferMax= */
+#define REEVE_EVENT_COMMENT_USEC 15000000ULL /* of silence, then a comment; EventCommentSec= */
+#define REEVE_EVENT_OPEN_MAX     256U /* open transactions that an event's id can name */
+#define REEVE_EVENT_PAGE_MAX     100U /* changes read by one statement */
+#define REEVE_EVENT_RETRY_MSEC   2000U /* after which a client is to connect again */

@@ -2,6 +2,7 @@
 #include "store-jobs.h"
 
 #include "store-internal.h"
+#include "store-key.h"
 #include "store-sql.h"
 
 static const StoreColumn enqueued_columns[] = {
@@ -85,6 +86,18 @@ int store_find_ended(Store *s, const char *const *ids, unsigned n_ids, StoreIdsC
         void *userdata, StoreRequest **ret_request)
 {
         return send_ids(s, &sql_find_ended, ids, n_ids,
+                STORE_CALL(decode_ids, callback, userdata, ret_request));
+}
+
+int store_find_good_keys(Store *s, const int64_t *ids, unsigned n_ids, StoreIdsCallback callback,
+        void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+        StrBuf *a = params_array(&p);
+
+        for (unsigned i = 0; i < n_ids; i++)
+                array_i64(a, ids[i]);
+        return store_send(s, &sql_find_good_keys, &p,
                 STORE_CALL(decode_ids, callback, userdata, ret_request));
 }
 

@@ -18,6 +18,10 @@ enum {
 int store_get_api_key(Store *s, const char *hash, StoreRowCallback callback, void *userdata,
         StoreRequest **ret_request);
 
+/* Which of these keys are good (any more). */
+int store_find_good_keys(Store *s, const int64_t *ids, unsigned n_ids, StoreIdsCallback callback,
+        void *userdata, StoreRequest **ret_request);
+
 typedef struct StoreApiKey {
         const char *name, *hash, *role;
         const char *tenant, *subject; /* may be NULL */
