@@ -16,6 +16,8 @@ void handle_get_job(HttpRequest *r, void *userdata);
 void handle_cancel(HttpRequest *r, void *userdata);
 void handle_retry(HttpRequest *r, void *userdata);
 void handle_history(HttpRequest *r, void *userdata);
+void handle_job_events(HttpRequest *r, void *userdata);
+void handle_events(HttpRequest *r, void *userdata);
 void handle_list(HttpRequest *r, void *userdata);
 void handle_files(HttpRequest *r, void *userdata);
 void handle_file(HttpRequest *r, void *userdata);

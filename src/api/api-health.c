@@ -3,6 +3,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "api-private.h"
+#include "event-feed.h"
 #include "log.h"
 
 /* Health is the truth: the watchdog is fed only by work that got through.
@@ -251,6 +252,21 @@ static void put_routes(StrBuf *b, const Api *a)
                 }
 }
 
+static void put_streams(StrBuf *b, const Api *a)
+{
+        FeedStats f;
+
+        feed_get_stats(a->feed, &f);
+        put_metric(b, "reeve_api_event_streams", "gauge", "Streams of events that are open.");
+        strbuf_printf(b, "reeve_api_event_streams %u\n", f.streams);
+        put_metric(b, "reeve_api_event_streams_slow_total", "counter",
+                "Streams that were ended because their clients did not read.");
+        strbuf_printf(
+                b, "reeve_api_event_streams_slow_total %llu\n", (unsigned long long) f.n_slow);
+        put_metric(b, "reeve_api_event_buffer_bytes", "gauge", "Events kept for slow clients.");
+        strbuf_printf(b, "reeve_api_event_buffer_bytes %zu\n", f.bytes);
+}
+
 static void put_database(StrBuf *b, const StoreStats *s)
 {
         put_metric(b, "reeve_jobs", "gauge", "Jobs by live state, counted to 10000 at most.");
@@ -326,6 +342,7 @@ static void reply_metrics(Call *c, const StrBuf *database)
                 strbuf_printf(&b, "reeve_flags_age_seconds %.3f\n",
                         (double) flag_set_age_usec(a->flags) / 1e6);
         }
+        put_streams(&b, a);
         put_routes(&b, a);
         strbuf_append(&b, database->data, database->len);
         if (!response || http_response_take_body(response, "text/plain; version=0.0.4", &b) < 0)

@@ -41,7 +41,7 @@ static void reply_job(Call *c, unsigned status, const char *body)
         call_reply(c, TAKE_PTR(response), status);
 }
 
-static bool is_visible(Call *c, int error, const char *const *row)
+bool call_sees_job(Call *c, int error, const char *const *row)
 {
         c->pending = NULL;
         if (call_failed(c, error))
@@ -57,7 +57,7 @@ static void on_job(int error, const char *const *row, void *userdata)
 {
         Call *c = userdata;
 
-        if (is_visible(c, error, row))
+        if (call_sees_job(c, error, row))
                 reply_job(c, 200, row[STORE_JOB_BODY]);
 }
 
@@ -65,7 +65,7 @@ static void on_created_job(int error, const char *const *row, void *userdata)
 {
         Call *c = userdata;
 
-        if (is_visible(c, error, row))
+        if (call_sees_job(c, error, row))
                 reply_job(c, 202, row[STORE_JOB_BODY]);
 }
 
@@ -86,7 +86,7 @@ static void on_waited_job(int error, const char *const *row, void *userdata)
         Call *c = userdata;
         usec_t usec = 0;
 
-        if (!is_visible(c, error, row))
+        if (!call_sees_job(c, error, row))
                 return;
         (void) parse_timespan(http_request_get_query(c->request, "wait"), &usec);
         if (usec > WAIT_MAX_USEC)
@@ -279,7 +279,7 @@ static void on_history_job(int error, const char *const *row, void *userdata)
 {
         Call *c = userdata;
 
-        if (is_visible(c, error, row))
+        if (call_sees_job(c, error, row))
                 (void) call_failed(c,
                         store_list_history(
                                 c->api->store, c->id, HISTORY_MAX, on_history, c, &c->pending));

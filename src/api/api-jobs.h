@@ -8,6 +8,8 @@
 /* Asks for the job c->id and answers with it; says that there is none. */
 void call_show_job(Call *c, unsigned status);
 void call_no_job(Call *c);
+/* In an answer of store_get_job(): whether the caller may see the job; answers if not: false. */
+bool call_sees_job(Call *c, int error, const char *const *row);
 /* Reads a body that is an object of these fields; no body leaves *ret NULL. Answers if it is none:
  * false. */
 bool call_read_json(

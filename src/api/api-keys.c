@@ -4,6 +4,7 @@
 
 #include "api-auth.h"
 #include "api-private.h"
+#include "event-feed.h"
 #include "parse-util.h"
 #include "sha256.h"
 #include "store-key.h"
@@ -159,6 +160,7 @@ static void on_revoked(int error, const char *const *row, void *userdata)
         if (call_failed(c, error))
                 return;
         keyring_forget(c->api->keyring);
+        feed_check_keys(c->api->feed);
         if (row)
                 call_reply(c, http_response_new(204), 204);
         else

@@ -77,6 +77,7 @@ typedef struct RouteCount {
 } RouteCount;
 
 typedef struct Waiters Waiters;
+typedef struct Feed Feed;
 typedef struct Keyring Keyring;
 
 struct Api {
@@ -92,6 +93,7 @@ struct Api {
         HttpServer *server;
         Enqueuer *enqueuer;
         Waiters *waiters;
+        Feed *feed;
         Keyring *keyring;
         FlagSet *flags;
         Call *calls;

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 
+#include "event-feed.h"
 #include "fd-util.h"
 #include "log.h"
 
@@ -76,6 +77,12 @@ void call_reply(Call *c, HttpResponse *response, unsigned status)
         count(c, response ? status : 500);
         call_free(c);
         http_request_reply(r, response);
+}
+
+void call_open(Call *c, HttpResponse *response, HttpPull pull, void *userdata)
+{
+        count(c, 200);
+        http_request_open(c->request, response, pull, userdata);
 }
 
 void call_report(Call *c, const ProblemReport *report)
@@ -552,6 +559,8 @@ int api_new(sd_event *event, const ApiOptions *options, Api **ret)
         if (r >= 0)
                 r = waiters_new(a, &a->waiters);
         if (r >= 0)
+                r = feed_new(a, &a->feed);
+        if (r >= 0)
                 r = keyring_new(&a->keyring);
         if (r >= 0)
                 r = start_server(a);
@@ -571,6 +580,7 @@ Api *api_free(Api *a)
         while (a->calls)
                 call_free(a->calls);
         waiters_free(a->waiters);
+        feed_free(a->feed);
         keyring_free(a->keyring);
         enqueuer_free(a->enqueuer);
         flag_set_free(a->flags);
@@ -611,6 +621,7 @@ void api_stop(Api *a)
         (void) sd_notify(false, "STOPPING=1");
         api_update_status(a);
         waiters_flush(a->waiters);
+        feed_stop(a->feed);
         r = http_loop_stop(http_server_get_loop(a->server), STOP_GRACE_USEC, on_stopped, a);
         if (r < 0)
                 (void) sd_event_exit(a->event, log_error_errno(r, "Failed to stop: %m"));

@@ -56,6 +56,9 @@ typedef struct Settings {
         usec_t body_usec; /* ... a body, and REEVE_HTTP_RATE_MIN more, ... */
         usec_t send_usec; /* ... to take a reply, and the same, ... */
         usec_t idle_usec; /* ... and between two requests */
+        unsigned event_streams; /* of events, at a time */
+        uint64_t event_buffer; /* bytes that are kept for their readers */
+        usec_t event_comment_usec; /* of silence in a stream */
         SettingsPeers peers;
         usec_t keep_jobs_usec; /* records of jobs that ended longer ago go, week by week */
         usec_t orphan_usec; /* files that no job has named for so long go */

@@ -452,9 +452,15 @@ void http_exchange_reply(HttpExchange *x, const HttpReply *reply)
 
 void http_exchange_open(HttpExchange *x, const HttpReply *reply)
 {
-        struct MHD_Response *response = make_response(x, reply, true);
+        struct MHD_Response *response;
 
-        assert(x->phase == PHASE_WAIT);
+        assert(x->phase == PHASE_DECIDE || x->phase == PHASE_WAIT);
+        if (x->phase == PHASE_DECIDE && !x->expects) {
+                /* A body was announced that nobody reads. MHD takes no reply now. */
+                send_past(x, &(HttpReply){ .status = 400, .fd = -EBADF });
+                return;
+        }
+        response = make_response(x, reply, true);
         x->phase = PHASE_GONE;
         if (response) {
                 if (MHD_queue_response(x->conn->mhd, reply->status, response) == MHD_YES)
