@@ -2,8 +2,11 @@
 #include <stdarg.h>
 
 #include "ctl.h"
+#include "job.h"
 #include "reeve-limits.h"
 #include "uuid.h"
+
+#define AWAY_USEC (2 * USEC_PER_MIN) /* how long a service that was there may be away */
 
 void answer_done(Answer *a)
 {
@@ -46,6 +49,52 @@ void ctl_try(Ctl *c, const HttpAsk *ask, Answer *ret, int *ret_error)
                         r = 0;
         }
         *ret_error = r;
+}
+
+void ctl_has_answered(CtlAway *a)
+{
+        *a = (CtlAway){ .answered = true };
+}
+
+bool ctl_may_come_back(CtlAway *a, int error, unsigned status)
+{
+        usec_t now = now_usec(CLOCK_MONOTONIC);
+
+        if (!a->answered || error == -ENOMEM || error == -EACCES || error == -EFBIG ||
+                error == -EBADMSG || (error >= 0 && status != 503 && status != 504))
+                return false;
+        if (a->since_usec == 0) {
+                a->since_usec = now;
+                (void) ctl_error(0, "The service is away; the jobs are not. Asking again.");
+        }
+        return now - a->since_usec < AWAY_USEC;
+}
+
+void ctl_put_job(StrBuf *b, const JsonValue *job)
+{
+        JobState state = job_state_from_string(member_text(job, "state"));
+        bool waits = state == JOB_READY || state == JOB_SCHEDULED; /* perhaps for another attempt */
+        const JsonValue *error = json_value_member(job, waits ? "last_error" : "error");
+        const char *status = member_text(job, "status");
+        double progress = -1;
+
+        text_clean(b, member_text(job, "state"));
+        if (!job_state_is_terminal(state)) {
+                (void) json_get_double(job, "progress", &progress, NULL);
+                if (progress >= 0)
+                        strbuf_printf(b, " %.0f%%", progress);
+                strbuf_puts(b, *status ? " " : "");
+                text_clean(b, status);
+        }
+        if (error && json_value_is(error, JSON_OBJECT)) {
+                strbuf_puts(b, ": ");
+                text_clean(b, member_text(error, "code"));
+                strbuf_puts(b, *member_text(error, "message") ? ": " : "");
+                text_clean(b, member_text(error, "message"));
+        } else if (state == JOB_CANCELLED && *member_text(job, "reason")) {
+                strbuf_puts(b, ": ");
+                text_clean(b, member_text(job, "reason"));
+        }
 }
 
 int ctl_tell_fault(Ctl *c, int error)

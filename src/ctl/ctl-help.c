@@ -184,7 +184,8 @@ static void offer_arguments(Ctl *c, const CtlVerb *verb, int n_before, const cha
                 offer_names(c, word, "", "/api/kinds", "kinds");
         } else if (streq(verb->name, "cancel")) {
                 offer_names(c, word, "", "/api/jobs?state=running", "jobs");
-        } else if (strncmp(verb->arguments, "ID", 2) == 0 && n_before == 0) {
+        } else if (n_before == 0 &&
+                (strncmp(verb->arguments, "ID", 2) == 0 || streq(verb->arguments, "[ID]"))) {
                 offer_names(c, word, "", "/api/jobs", "jobs");
         }
 }

@@ -82,6 +82,12 @@ static const CtlVerb verbs[] = {
         { "wait", "ID...", "Wait for the end of jobs", verb_wait, 0, 1, -1, false, false,
                 "Shows the progress: a bar on a terminal, else a line for each change. Exit status "
                 "4 if\none of them failed or was cancelled. Goes on when the API is restarted." },
+        { "monitor", "[ID]", "What happens to jobs, as it happens", verb_monitor,
+                BIT(OPTION_KIND) | BIT(OPTION_QUEUE) | BIT(OPTION_TENANT) | BIT(OPTION_STATE), 0, 1,
+                false, false,
+                "A line for each event, until Ctrl-C; with a job's ID until it has ended: exit "
+                "status 4 if\nit failed or was cancelled. Goes on where it was when the API is "
+                "restarted." },
         { "cancel", "ID...", "Cancel jobs", verb_cancel, BIT(OPTION_REASON), 1, -1, false, false,
                 NULL },
         { "retry", "ID...", "Make new jobs of such as have ended; prints their ids", verb_retry,

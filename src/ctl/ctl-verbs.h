@@ -98,6 +98,7 @@ int verb_list(Ctl *c);
 int verb_show(Ctl *c);
 int verb_files(Ctl *c);
 int verb_wait(Ctl *c);
+int verb_monitor(Ctl *c);
 int verb_cancel(Ctl *c);
 int verb_retry(Ctl *c);
 int verb_logs(Ctl *c);

@@ -11,7 +11,6 @@
 
 #define BAR_CELLS   24U
 #define STATUS_MAX  256
-#define AWAY_USEC   (2 * USEC_PER_MIN) /* how long a service that was there may be away */
 #define PAUSE_USEC  (500 * USEC_PER_MSEC)
 #define ANSWER_USEC (20 * USEC_PER_SEC) /* beyond the long poll's time */
 
@@ -28,8 +27,7 @@ typedef struct Wait {
         Waited *jobs;
         unsigned n_jobs, n_left;
         bool tty, bar_shown;
-        bool answered; /* once, so that a pause is worth waiting for */
-        usec_t away_usec; /* since then; 0: it is there */
+        CtlAway away;
         int worst;
 } Wait;
 
@@ -83,31 +81,11 @@ static void show_bar(Wait *w, const Waited *j)
 
 static void print_line(Wait *w, const Waited *j, const JsonValue *job)
 {
-        const JsonValue *error = json_value_member(job, "error");
         _cleanup_(strbuf_done) StrBuf b = {};
 
-        strbuf_printf(&b, "%s: %s", j->id, job_state_to_string(j->state));
-        if (j->progress >= 0 && !job_state_is_terminal(j->state))
-                strbuf_printf(&b, " %.0f%%", j->progress);
-        if (j->status[0] && !job_state_is_terminal(j->state)) {
-                strbuf_putc(&b, ' ');
-                text_clean(&b, j->status);
-        }
-        if (j->trouble[0]) {
-                strbuf_puts(&b, ": ");
-                text_clean(&b, j->trouble);
-        }
-        if (error && json_value_is(error, JSON_OBJECT)) {
-                strbuf_puts(&b, ": ");
-                text_clean(&b, member_text(error, "code"));
-                strbuf_puts(&b, *member_text(error, "message") ? ": " : "");
-                text_clean(&b, member_text(error, "message"));
-        } else if (j->state == JOB_CANCELLED && *member_text(job, "reason")) {
-                strbuf_puts(&b, ": ");
-                text_clean(&b, member_text(job, "reason"));
-        }
+        ctl_put_job(&b, job);
         clear_bar(w);
-        fprintf(stderr, "%s\n", strbuf_str(&b));
+        fprintf(stderr, "%s: %s\n", j->id, strbuf_str(&b));
 }
 
 /* Who waits for a job must not wait in the dark. */
@@ -157,22 +135,6 @@ static int take_job(Wait *w, Waited *j, const JsonValue *job)
         return EXIT_STATUS_OK;
 }
 
-/* After an answer that is none, from a service that has answered before: whether to ask again. */
-static bool may_come_back(Wait *w, int error, unsigned status)
-{
-        usec_t now = now_usec(CLOCK_MONOTONIC);
-
-        if (!w->answered || error == -ENOMEM || error == -EACCES || error == -EFBIG ||
-                error == -EBADMSG || (error >= 0 && status != 503 && status != 504))
-                return false;
-        if (w->away_usec == 0) {
-                w->away_usec = now;
-                clear_bar(w);
-                (void) ctl_error(0, "The service is away; the jobs are not. Asking again.");
-        }
-        return now - w->away_usec < AWAY_USEC;
-}
-
 /* Asks for a job, waiting up to that time for its end. */
 static int look_at(Wait *w, Waited *j, usec_t usec)
 {
@@ -185,15 +147,14 @@ static int look_at(Wait *w, Waited *j, usec_t usec)
                 (unsigned long long) (usec / USEC_PER_MSEC));
         ctl_try(w->ctl, &ask, &a, &error);
         if (error >= 0 && a.reply.status == 200 && a.root) {
-                w->answered = true;
-                w->away_usec = 0;
+                ctl_has_answered(&w->away);
                 return take_job(w, j, a.root);
         }
-        if (may_come_back(w, error, a.reply.status)) {
+        clear_bar(w);
+        if (ctl_may_come_back(&w->away, error, a.reply.status)) {
                 (void) usleep(PAUSE_USEC);
                 return EXIT_STATUS_OK;
         }
-        clear_bar(w);
         if (error < 0)
                 return ctl_tell_fault(w->ctl, error);
         if (a.reply.status != 200)

@@ -48,6 +48,20 @@ void ctl_try(Ctl *c, const HttpAsk *ask, Answer *ret, int *ret_error);
 int ctl_tell_fault(Ctl *c, int error);
 int ctl_tell_problem(const Answer *a);
 
+/* A service that was there and may be away for a while, for instance to be restarted. */
+typedef struct CtlAway {
+        bool answered; /* once, so that a pause is worth waiting for */
+        usec_t since_usec; /* 0: it is there */
+} CtlAway;
+void ctl_has_answered(CtlAway *a);
+/* After an answer that is none (as ctl_try() gave it): whether to ask again; told the first time.
+ */
+bool ctl_may_come_back(CtlAway *a, int error, unsigned status);
+
+/* What a job does, in words: its state, progress and status, or why it failed, for good or for now.
+ */
+void ctl_put_job(StrBuf *b, const JsonValue *job);
+
 /* /api/jobs/ID and a suffix such as "/cancel" with a body or NULL. */
 int ctl_ask_job(Ctl *c, const char *method, const char *id, const char *suffix, const char *body,
         Answer *ret);

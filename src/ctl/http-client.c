@@ -243,7 +243,10 @@ static int write_head(const HttpClient *c, const HttpAsk *ask, StrBuf *b)
                 strbuf_printf(b, brackets ? "[%s]:%s" : "%s:%s", c->host, c->port);
         strbuf_puts(b,
                 "\r\nUser-Agent: reevectl/" REEVE_VERSION
-                "\r\nAccept: application/json, application/problem+json\r\nConnection: close\r\n");
+                "\r\nAccept: application/json, application/problem+json");
+        strbuf_printf(b, "%s\r\nConnection: close\r\n", ask->sink ? ", text/event-stream" : "");
+        if (ask->last_event_id)
+                strbuf_printf(b, "Last-Event-ID: %s\r\n", ask->last_event_id);
         if (c->key)
                 strbuf_printf(b, "Authorization: Bearer %s\r\n", c->key);
         if (ask->idempotency_key)

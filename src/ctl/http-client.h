@@ -34,6 +34,7 @@ typedef struct HttpAsk {
         usec_t usec; /* how long the answer may take once the request is sent; 0: 30 s */
         HttpBodySink sink; /* takes the body of a 200; then usec is for each piece of it */
         void *sink_userdata;
+        const char *last_event_id; /* a stream of events goes on from there; or NULL */
 } HttpAsk;
 
 /* Reads "http://HOST[:PORT][/]"; port 80 if there is none. Returns 0, -EINVAL (c->wrong says why)

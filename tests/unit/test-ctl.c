@@ -5,6 +5,7 @@
 
 #include "ctl-text.h"
 #include "ctl-verbs.h"
+#include "event-reader.h"
 #include "fd-util.h"
 #include "http-client.h"
 #include "test.h"
@@ -277,6 +278,55 @@ static void test_local_time(void **state)
         assert_string_equal(text_local_time(buf, "soon\033"), "soon?");
 }
 
+static bool note_event(const char *event, const char *data, void *userdata)
+{
+        strbuf_printf(userdata, "[%s|%s]", event, data);
+        return streq(event, "last");
+}
+
+/* Each split gives the same. */
+static void check_events(const char *text, int want, const char *events, const char *id)
+{
+        for (size_t piece = 1; piece <= strlen(text); piece++) {
+                _cleanup_(strbuf_done) StrBuf seen = {};
+                _cleanup_(event_reader_done)
+                        EventReader r = { .on_event = note_event, .userdata = &seen };
+                int e = 0;
+
+                for (size_t at = 0; at < strlen(text) && e == 0; at += piece)
+                        e = event_reader_feed(&r, text + at,
+                                strlen(text) - at < piece ? strlen(text) - at : piece);
+                assert_int_equal(e, want);
+                assert_string_equal(strbuf_str(&seen), events);
+                assert_string_equal(strbuf_str(&r.id), id);
+        }
+}
+
+static void test_events(void **state)
+{
+        check_events("event: a\nid: 1\ndata: x\n\ndata:y\n\n", 0, "[a|x][message|y]", "1");
+        check_events("data: 1\r\ndata: 2\r\n\r\ndata:  3\r\rdata\n\n", 0,
+                "[message|1\n2][message| 3][message|]", "");
+        check_events(": no\n\nid: 5,3\n\nevent: none\n\nretry: 1\nelse: x\ndata: z\n\n", 0,
+                "[message|z]", "5,3");
+        check_events("data: half", 0, "", "");
+        check_events("event: last\ndata: x\n\n", 1, "[last|x]", "");
+}
+
+/* What was half sent before the connection ended is not put in front of what comes next. */
+static void test_events_of_a_new_connection(void **state)
+{
+        static const char half[] = "id: 7\nevent: a\ndata: ha", whole[] = "data: whole\n\n";
+        _cleanup_(strbuf_done) StrBuf seen = {};
+        _cleanup_(event_reader_done) EventReader r = { .on_event = note_event, .userdata = &seen };
+
+        assert_int_equal(event_reader_feed(&r, half, strlen(half)), 0);
+        event_reader_restart(&r);
+        assert_int_equal(event_reader_feed(&r, whole, strlen(whole)), 0);
+        assert_string_equal(strbuf_str(&seen), "[message|whole]");
+        assert_string_equal(strbuf_str(&r.id), "7");
+}
+
 int main(int argc, char *argv[])
 {
         const struct CMUnitTest tests[] = {
@@ -285,6 +335,8 @@ int main(int argc, char *argv[])
                 cmocka_unit_test(test_replies_refused),
                 cmocka_unit_test(test_what_follows_is_refused),
                 cmocka_unit_test(test_endless_heads_are_refused),
+                cmocka_unit_test(test_events),
+                cmocka_unit_test(test_events_of_a_new_connection),
                 cmocka_unit_test(test_url),
                 cmocka_unit_test(test_quote),
                 cmocka_unit_test(test_clean),
