@@ -178,7 +178,7 @@ static void add_worker_fault(Faults *f, const JsonValue *worker, const JsonValue
 
         if (streq(code, "NO_SOCKET"))
                 strbuf_printf(&remedy,
-                        "systemctl daemon-reload; systemctl start reeve-run-%s.socket", kind);
+                        "systemctl daemon-reload; systemctl restart reeve-run-%s.socket", kind);
         else if (streq(code, "UNIT_NOT_STARTED"))
                 strbuf_printf(&remedy, "journalctl -u 'reeve-run-%s@*'", kind);
         else if (streq(code, "KIND_KEPT_OUT"))

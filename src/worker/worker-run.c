@@ -237,13 +237,15 @@ static void on_children(int error, const StoreChild *children, unsigned n, void 
  * ------------------------------------------------------------------------------------------------------
  */
 
+/* "restart", not "start": a unit whose kind was gone while systemd read its units has lost its
+ * socket, counts as active and listens no more. */
 static void tell_no_socket(Run *r, int error)
 {
         char text[400];
 
         (void) snprintf(text, sizeof(text),
                 "no reeve-run-%s.socket listens on this host (%s): systemctl daemon-reload, then "
-                "systemctl start reeve-run-%s.socket",
+                "systemctl restart reeve-run-%s.socket",
                 r->kind->name, strerror(-error), r->kind->name);
         run_no_handler(r, "missing", "NO_SOCKET", text);
 }

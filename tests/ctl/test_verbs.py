@@ -159,7 +159,7 @@ def test_status_names_the_kinds_that_cannot_be_run(service, ctl):
         f"Kind bad cannot be run on {WORKER['host']}: KIND_KEPT_OUT: /etc/reeve/kinds/bad.kind:2: Priority=x.",
         f"Kind lost cannot be run on {WORKER['host']} since 2026-11-22 12:00:01: NO_SOCKET: nothing listens.",
         f"Kind gone cannot be run on {WORKER['host']} since 2026-11-22 12:00:01: HANDLER_MISSING: there is no program /x."]
-    assert "systemctl start reeve-run-lost.socket" in faults[1]["remedy"] and all("reevectl kinds check" in f["remedy"] for f in faults[::2])
+    assert "systemctl restart reeve-run-lost.socket" in faults[1]["remedy"] and all("reevectl kinds check" in f["remedy"] for f in faults[::2])
     assert "Nothing is wrong." not in ctl("status", status=1).stdout
 
 

@@ -47,6 +47,26 @@ def reeved(machine):
     return machine
 
 
+def test_a_kind_that_was_masked_runs_again_after_what_status_says(machine):
+    """systemd closes the socket of a unit that is gone when it reads its units, and calls it active when it is back."""
+    kind = "[Exec]\\nStart=/bin/cat\\n"
+    mask = "/run/reeve/kinds/ctl-mask.kind"
+    machine.sh(f"mkdir -p /usr/lib/reeve/kinds /run/reeve/kinds; printf '{kind}' >/usr/lib/reeve/kinds/ctl-mask.kind; systemctl daemon-reload;"
+               " systemctl start reeve-run-ctl-mask.socket; systemctl restart reeve-worker@default")
+    machine.wait_until("reevectl kinds | grep -q ctl-mask", timeout=30)
+    machine.sh(f"ln -s /dev/null {mask}; systemctl daemon-reload; rm {mask}; systemctl daemon-reload")
+    assert machine.is_active("reeve-run-ctl-mask.socket")
+    job = machine.out("reevectl", "submit", "ctl-mask", "1").strip()
+
+    def remedy():
+        faults = json.loads(machine.exec("reevectl", "status", "--json", check=False).stdout)["faults"]
+        return next((f["remedy"] for f in faults if "ctl-mask" in f["what"]), None)
+    machine.sh(machine.wait_until(remedy, timeout=30))
+    machine.wait_until(f"reevectl show --json {job} | grep -q succeeded", timeout=90)
+    machine.sh("rm /usr/lib/reeve/kinds/ctl-mask.kind; systemctl stop reeve-run-ctl-mask.socket; systemctl daemon-reload;"
+               " systemctl restart reeve-worker@default")
+
+
 def test_flags_and_queues_go_by_the_bus(reeved):
     machine = reeved
     machine.wait_until("reevectl flag list")
