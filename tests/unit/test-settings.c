@@ -57,12 +57,16 @@ static void test_settings_defaults(void **state)
         assert_int_equal(s.body_usec, 30 * USEC_PER_SEC);
         assert_int_equal(s.send_usec, 30 * USEC_PER_SEC);
         assert_int_equal(s.idle_usec, 60 * USEC_PER_SEC);
+        assert_int_equal(s.event_streams, 1000);
+        assert_int_equal(s.event_buffer, 8 << 20);
+        assert_int_equal(s.event_comment_usec, 15 * USEC_PER_SEC);
 }
 
 static void test_settings_of_http_have_bounds(void **state)
 {
         static const char *const wrong[] = { "Connections=15", "Connections=4097", "HeadMax=1023",
-                "HeadMax=65K", "HeadSec=999ms", "BodySec=infinity", "SendSec=61min", "IdleSec=0" };
+                "HeadMax=65K", "HeadSec=999ms", "BodySec=infinity", "SendSec=61min", "IdleSec=0",
+                "EventStreams=4097", "EventBufferMax=63K", "EventCommentSec=999ms" };
         _cleanup_(settings_done) Settings s = read_settings(
                 "[Limits]\nConnections=4096\nHeadMax=64K\nHeadSec=1s\nBodySec=1h\nSendSec=2min\n"
                 "IdleSec=5s\n",
