@@ -1,4 +1,5 @@
 """System 004's routes: POST /api/v1/process-pdf-async decides by a flag, /api/v1/jobs/{id} tells what became of it."""
+import threading
 import time
 import uuid
 
@@ -100,6 +101,46 @@ def test_a_synchronous_answer_that_takes_too_long(system, small):
     assert system.v1(id)["status"] == "pending" and system.v1(id)["task_state"]["state"] == "PENDING"
     system.world.start(name="inline")
     assert system.ended(id)["status"] == "completed"
+
+
+def test_who_waits_for_an_answer_is_never_left_without_one(system, small):
+    """The service stops, the database goes: 202, with the job. A client that hangs up: it goes on, too."""
+    system.flag(percent=0)
+    system.up(inline=False, conf="[Api]\nSyncTimeoutSec=4s\n")
+    count = "select count(*) from reeve.job where parent is null"
+
+    def waiting(n):
+        got = []
+        t = threading.Thread(target=lambda: got.append(system.post(small, user_id="50")))
+        t.start()
+        wait_for(lambda: system.db.value(count) == n, what="the job")
+        return t, got
+    t, got = waiting(1)
+    system.api.stop()
+    t.join(20)
+    ids = [check_started(got[0])]
+    system.api.start()
+    system.api.wait_up()
+    body, head = form(("user_id", "50"), ("pdf_file", small, "a.pdf"))
+    c = system.api.connect()
+    c.request("POST", "/api/v1/process-pdf-async", body, head)
+    wait_for(lambda: system.db.value(count) == 2, what="the second job")
+    c.close()
+    t, got = waiting(3)
+    wait_for(lambda: system.db.value("select count(*) from pg_stat_activity where datname = current_database() and query ~ 'unnest.*reeve.done'"
+                                     " and application_name = 'reeve-api'"), what="the API waits for the job's end", step=0.001)
+    system.db.server.stop()
+    try:
+        t.join(20)
+    finally:
+        system.db.server.start()
+    ids.append(check_started(got[0]))
+    assert "database is away" in got[0].json["message"]
+    system.api.wait_up()
+    system.world.start(name="inline")
+    wait_for(lambda: [system.v1(id)["status"] for id in ids] == ["completed"] * 2, 60, "both ended")
+    ended = "select count(*) from reeve.done d join reeve.job j on j.id = d.job where j.parent is null"
+    wait_for(lambda: system.db.value(ended) == 3, 60, "all ended")
 
 
 def test_chunks_of_a_synchronous_job_are_in_its_queue(system, book):

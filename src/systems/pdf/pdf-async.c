@@ -126,6 +126,13 @@ static void put_failure(JsonWriter *w, void *userdata)
                 json_put_string(w, "error_code", row[PDF_JOB_ERROR_CODE]);
 }
 
+/* The database cannot be asked; the job is there. */
+static void not_known(Call *c)
+{
+        reply_started(
+                c, "pending", "The database is away: what became of the job is not known yet");
+}
+
 static void on_result(int error, const char *const *row, void *userdata)
 {
         Call *c = userdata;
@@ -133,7 +140,11 @@ static void on_result(int error, const char *const *row, void *userdata)
         ProblemReport report = { .extend = put_failure, .userdata = both };
 
         c->pending = NULL;
-        if (call_failed(c, error < 0 ? error : row ? 0 : -EPROTO) || call_failed(c, deprecate(c)))
+        if (error < 0) {
+                not_known(c);
+                return;
+        }
+        if (call_failed(c, row ? 0 : -EPROTO) || call_failed(c, deprecate(c)))
                 return;
         if (streq(row[PDF_JOB_STATUS], "completed")) {
                 call_json(c, 200, row[PDF_JOB_BODY]);
@@ -153,7 +164,8 @@ static void on_result(int error, const char *const *row, void *userdata)
 /* The time is over, or the job has ended. */
 static void look_at_result(Call *c)
 {
-        (void) call_failed(c, pdf_store_get_job(c->api->store, c->id, on_result, c, &c->pending));
+        if (pdf_store_get_job(c->api->store, c->id, on_result, c, &c->pending) < 0)
+                not_known(c);
 }
 
 static void on_existing(int error, const char *const *row, void *userdata)
