@@ -317,7 +317,7 @@ def test_a_schema_that_goes_and_comes_back(world):
     world.sh("echo", "cat")
     w = world.start()
     assert world.run("echo", 1)["result"] == 1
-    world.db.sql("drop schema reeve cascade")
+    world.db.sql("drop schema reeve, reeve_systems cascade")
     wait_for(lambda: "waiting for the schema" in w.notify.status, 10, "says what it waits for")
     world.db.migrate("up")
     wait_for(lambda: world.db.value("select count(*) from reeve.kind") == 1, 20, "publishes its kinds again")
