@@ -335,7 +335,8 @@ static void run_done(Run *r, bool stale)
                         (long long) r->run_id, r->job);
         else
                 log_end(r);
-        w->n_done += !stale;
+        /* One that never ran is not done. */
+        w->n_done += !stale && !(streq(r->outcome.state, "ready") && r->outcome.error_code);
         w->n_failed += !stale && streq(r->outcome.state, "failed");
         run_free(r);
 }

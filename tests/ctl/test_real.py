@@ -100,6 +100,18 @@ def test_a_cancel_of_a_running_job_reads_as_it_went(api, real):
     assert rows()[0] == [("enqueue", "-", "-"), ("start", "running", "1"), ("cancel", "-", "1"), ("end", "cancelled", "1")]
 
 
+def test_the_attempts_of_ends_are_those_that_ran(api, real):
+    """run_id, state, error and the verdicts so far, as the row of done has them: the number of the last run."""
+    for i, (state, code, cause, attempt, shown) in enumerate((
+            ("succeeded", None, "exit", 2, "2"), ("failed", "EXIT_1", "exit", 3, "3"), ("cancelled", None, "cancelled", 1, "2"),
+            ("cancelled", None, "exit", 1, "1"), ("failed", "INTERRUPTED_TOO_OFTEN", "worker-died", 0, "1"))):
+        job = real("submit", "echo", status=0).stdout.strip()
+        api.db.sql("with gone as (delete from reeve.ready where job = %s returning job) insert into reeve.done (job, state, cause, error_code,"
+                   " attempt, run_id, claimed_at) select job, %s, %s, %s, %s, 1000, clock_timestamp() from gone", job, state, cause, code, attempt)
+        rows = [x.split() for x in real("show", job, "--history", status=0).stdout.splitlines()[1:]]
+        assert [(r[2], r[4]) for r in rows] == [("enqueue", "-"), ("start", shown), ("end", shown)], (i, rows)
+
+
 def test_a_cancel_of_a_job_that_waits(real):
     job = real("submit", "echo", "--delay=1h", status=0).stdout.strip()
     real("cancel", job, "--reason=not wanted", status=0)

@@ -3,7 +3,7 @@
 -- request. An attempt is given by its number, also where it did not count.
 -- Locks: none. Rows: one. Index: history_job, job, lease and done pkey. $1 uuid  $2 integer most
 with ended as (
-        select d.*, (d.run_id is not null and (d.error_code = 'INTERRUPTED_TOO_OFTEN' or d.state = 'cancelled'
+        select d.*, (d.run_id is not null and (coalesce(d.error_code, '') = 'INTERRUPTED_TOO_OFTEN' or d.state = 'cancelled'
                 and d.cause not in ('exit', 'signal', 'timeout', 'watchdog', 'input-error')))::integer as uncounted
         from reeve.done d where d.job = $1::uuid
 ), noted as (
