@@ -159,7 +159,7 @@ def test_upgrade_as_the_manual_says(new_machine):
     lines = re.search(r"installed, as root:(.*?)Then, when all is well", page, re.S).group(1)
     steps = re.sub(r"^\.(RS|RE|nf|fi|P)\b.*$|^\.br$", "", lines, flags=re.M).replace("\\&", "")
     steps = steps.replace("15", have).replace("17", "99")
-    m.sh("set -x;" + steps, timeout=120)
+    m.sh("set -x;" + steps, timeout=600)
     wait_ready(m)
     assert m.psql("show data_directory", user="reeve-postgres", role="reeve-postgres") == f"{STATE}/99"
     assert m.psql("select n from kept") == "5"
