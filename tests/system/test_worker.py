@@ -97,7 +97,7 @@ def world(machine, tmp_path_factory):
         queues = "inline" if worker == "inline" else "* !inline !brief"
         (where / f"{worker}.conf").write_text(f"[Pool]\nQueues={queues}\nSlots=4\nDrainSec=20s\n")
         machine.put(where / f"{worker}.conf", "/etc/reeve/pools")
-    (where / "short.conf").write_text("[Service]\nWatchdogSec=2s\n")
+    (where / "short.conf").write_text("[Service]\nWatchdogSec=5s\n")
     machine.put(where / "short.conf", "/etc/systemd/system/reeve-worker@default.service.d")
     machine.sh("chmod 755 /etc/reeve/kinds /etc/reeve/pools; systemctl daemon-reload; "
                "systemctl restart reeve-worker@default reeve-worker@inline")
@@ -216,7 +216,7 @@ def test_cancel_ends_the_run_and_says_so(world):
     id = world.enqueue("nap", 600)
     unit = world.unit(id)
     world.psql(f"select reeve.cancel('{id}')")
-    job = world.wait(id, timeout=5)
+    job = world.wait(id)
     assert (job["state"], job["cause"], job["unit"]) == ("cancelled", "cancelled", unit)
 
 
@@ -227,7 +227,7 @@ def test_a_tree_that_left_everything_ends_and_its_neighbours_survive(world):
     world.unit(id)
     world.m.wait_until("pgrep -f '^sleep 31415.9'")
     world.psql(f"select reeve.cancel('{id}')")
-    assert world.wait(id, timeout=5)["cause"] == "cancelled"
+    assert world.wait(id)["cause"] == "cancelled"
     assert world.m.exec("pgrep", "-f", "^sleep 31415.9", check=False).returncode == 1, "gone before the end is on record"
     assert world.run("leave")["state"] == "succeeded"
     assert world.m.exec("pgrep", "-f", "^sleep 27182.8", check=False).returncode == 1
@@ -252,9 +252,9 @@ def test_a_killed_worker_gives_its_jobs_back_and_its_runs_end(world):
     run_id = world.job(mine)["run_id"]
     world.m.kill9("reeve-worker@default.service")
     t0 = time.monotonic()
-    world.m.wait_until(lambda: world.job(mine).get("run_id") != run_id, timeout=5, every=0.05)
-    assert time.monotonic() - t0 < 2, "claimable again within 2 s"
-    world.m.wait_until(lambda: not world.m.is_active(unit), timeout=3)
+    world.m.wait_until(lambda: world.job(mine).get("run_id") != run_id, every=0.05)
+    assert time.monotonic() - t0 < 10, "claimable again when the unit has ended, not when the lease does"
+    world.m.wait_until(lambda: not world.m.is_active(unit))
     job, beside = world.wait(mine), world.wait(other)
     assert (job["state"], job["interruptions"]) == ("succeeded", 1) and job["unit"] != unit
     assert (beside["state"], beside["interruptions"], beside["unit"]) == ("succeeded", 0, neighbour)
@@ -264,7 +264,7 @@ def test_a_killed_worker_gives_its_jobs_back_and_its_runs_end(world):
 
 
 def test_a_killed_launcher_is_an_interruption(world):
-    id, beside = world.enqueue("nap", 2), world.enqueue("nap", 4)
+    id, beside = world.enqueue("nap", 6), world.enqueue("nap", 8)
     unit, other = world.started(id), world.unit(beside)
     world.m.kill9(unit)
     job = world.wait(id)
@@ -294,12 +294,12 @@ def test_a_worker_may_stop_runs_and_nothing_else(world):
 
 
 def test_a_stopped_worker_is_ended_by_its_watchdog_and_comes_back(world):
-    """With WatchdogSec=2s by a drop-in."""
+    """With WatchdogSec=5s by a drop-in."""
     id = world.enqueue("nap", 3)
     world.started(id)
     pid = world.m.main_pid("reeve-worker@default")
     world.m.exec("kill", "-STOP", str(pid))
-    world.m.wait_until(lambda: world.m.main_pid("reeve-worker@default") not in (0, pid), timeout=15)
+    world.m.wait_until(lambda: world.m.main_pid("reeve-worker@default") not in (0, pid), timeout=30)
     job = world.wait(id)
     assert (job["state"], job["interruptions"]) == ("succeeded", 1)
     assert [(h["cause"], "watchdog" in h["message"]) for h in world.history(id)] == [("worker-died", True)]
