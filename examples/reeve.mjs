@@ -49,7 +49,7 @@ export class Client {
     const job = Buffer.from(JSON.stringify({ kind, payload, ...fields }));
     const mark = randomUUID();
     const type = files ? `multipart/form-data; boundary=${mark}` : 'application/json';
-    return JSON.parse(await this.#call('POST', '/api/jobs', { 'Idempotency-Key': idempotencyKey, 'Content-Type': type },
+    return JSON.parse(await this.call('POST', '/api/jobs', { 'Idempotency-Key': idempotencyKey, 'Content-Type': type },
       () => (files ? form(mark, job, files) : job)));
   }
 
@@ -57,21 +57,21 @@ export class Client {
   async wait(id, { timeout = Infinity } = {}) {
     for (const deadline = Date.now() + timeout * 1000; ;) {
       const left = Math.max(0, Math.min(60000, deadline - Date.now()));
-      const job = JSON.parse(await this.#call('GET', `/api/jobs/${id}?wait=${Math.trunc(left)}ms`));
+      const job = JSON.parse(await this.call('GET', `/api/jobs/${id}?wait=${Math.trunc(left)}ms`));
       if (['succeeded', 'failed', 'cancelled'].includes(job.state) || Date.now() >= deadline) return job;
     }
   }
 
   async cancel(id, reason) {
-    return JSON.parse(await this.#call('POST', `/api/jobs/${id}/cancel`, { 'Content-Type': 'application/json' },
+    return JSON.parse(await this.call('POST', `/api/jobs/${id}/cancel`, { 'Content-Type': 'application/json' },
       () => Buffer.from(JSON.stringify({ reason }))));
   }
 
   file(id, name) {
-    return this.#call('GET', `/api/jobs/${id}/files/${name.split('/').map(encodeURIComponent).join('/')}`);
+    return this.call('GET', `/api/jobs/${id}/files/${name.split('/').map(encodeURIComponent).join('/')}`);
   }
 
-  async #call(method, path, headers = {}, body = undefined) {
+  async call(method, path, headers = {}, body = undefined) {
     for (const deadline = Date.now() + this.patience * 1000; ;) {
       let error, pause = 0.5;
       try {

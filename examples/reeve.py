@@ -59,25 +59,25 @@ class Client:
         mark = uuid.uuid4().hex
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4()),
                    "Content-Type": "multipart/form-data; boundary=" + mark if files else "application/json"}
-        return json.loads(self._call("POST", "/api/jobs", lambda: _form(mark, job, files) if files else job, headers))
+        return json.loads(self.call("POST", "/api/jobs", lambda: _form(mark, job, files) if files else job, headers))
 
     def wait(self, job, timeout=None):
         """The job when it has ended. After so many seconds as it is then (0: at once): look at its "state"."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = 60 if deadline is None else max(0, deadline - time.monotonic())
-            found = json.loads(self._call("GET", f"/api/jobs/{job}?wait={int(min(left, 60) * 1000)}ms"))
+            found = json.loads(self.call("GET", f"/api/jobs/{job}?wait={int(min(left, 60) * 1000)}ms"))
             if found["state"] in ("succeeded", "failed", "cancelled") or deadline and time.monotonic() >= deadline:
                 return found
 
     def cancel(self, job, reason=None):
         body = json.dumps({"reason": reason} if reason else {}).encode()
-        return json.loads(self._call("POST", f"/api/jobs/{job}/cancel", lambda: body, {"Content-Type": "application/json"}))
+        return json.loads(self.call("POST", f"/api/jobs/{job}/cancel", lambda: body, {"Content-Type": "application/json"}))
 
     def file(self, job, name):
-        return self._call("GET", f"/api/jobs/{job}/files/{urllib.parse.quote(name)}")
+        return self.call("GET", f"/api/jobs/{job}/files/{urllib.parse.quote(name)}")
 
-    def _call(self, method, path, body=None, headers=()):
+    def call(self, method, path, body=None, headers=()):   # body: a function that gives bytes or an iterator, anew each time
         deadline = time.monotonic() + self.patience
         while True:
             pause = 0.5

@@ -166,8 +166,9 @@ unsigned role_rights(const char *role)
         } roles[] = {
                 { "admin", ALL_RIGHTS },
                 { "submit", 1U << API_READ | 1U << API_SUBMIT | 1U << API_EVALUATE },
-                { "read", 1U << API_READ | 1U << API_EVALUATE }, { "metrics", 1U << API_METRICS },
-                { "worker", 1U << API_EVALUATE }, /* its other routes are not there yet */
+                { "read", 1U << API_READ | 1U << API_EVALUATE },
+                { "metrics", 1U << API_METRICS },
+                { "worker", 1U << API_READ | 1U << API_WORK | 1U << API_EVALUATE },
         };
 
         for (unsigned i = 0; i < ELEMENTSOF(roles); i++)

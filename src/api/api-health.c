@@ -6,6 +6,8 @@
 #include "event-feed.h"
 #include "log.h"
 
+#define STALL_USEC (3 * USEC_PER_SEC) /* an answer that takes longer: the database is stuck */
+
 /* Health is the truth: the watchdog is fed only by work that got through.
  *
  * connected      the last answer is not older than a ping's interval and the statement deadline

@@ -5,6 +5,8 @@
 
 /* What routes about one job share: api-jobs.c, api-wait.c. */
 
+#define WAIT_MAX_USEC (60 * USEC_PER_SEC) /* ?wait=, and "wait" of a claim */
+
 /* Asks for the job c->id and answers with it; says that there is none. */
 void call_show_job(Call *c, unsigned status);
 void call_no_job(Call *c);

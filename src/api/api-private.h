@@ -16,8 +16,6 @@
 /* What the files of this folder share. call: a request that is being answered; caller: who asks. */
 
 #define SCHEMA_NEEDED REEVE_SCHEMA_VERSION
-#define STALL_USEC    (3 * USEC_PER_SEC) /* an answer that takes longer: the database is stuck */
-#define WAIT_MAX_USEC (60 * USEC_PER_SEC) /* ?wait= */
 #define CALL_CODES    8 /* different status codes of a route that are counted apart */
 #define CALL_FIELDS   4 /* of its answer, added with call_add_field() */
 typedef enum ApiRight {
@@ -26,6 +24,7 @@ typedef enum ApiRight {
         API_READ,
         API_FLEET, /* what is of no tenant */
         API_SUBMIT,
+        API_WORK, /* take jobs, and say how they ended */
         API_METRICS,
         API_ADMIN,
         _API_RIGHT_MAX,
@@ -94,6 +93,7 @@ struct Api {
         Enqueuer *enqueuer;
         Waiters *waiters;
         Feed *feed;
+        struct Pullers *pullers;
         Keyring *keyring;
         FlagSet *flags;
         Call *calls;

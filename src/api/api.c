@@ -2,6 +2,7 @@
 #include "api-auth.h"
 #include "api-jobs.h"
 #include "api-private.h"
+#include "api-pull.h"
 
 #include <stdio.h>
 #include <sys/socket.h>
@@ -561,6 +562,8 @@ int api_new(sd_event *event, const ApiOptions *options, Api **ret)
         if (r >= 0)
                 r = feed_new(a, &a->feed);
         if (r >= 0)
+                r = pullers_new(a, &a->pullers);
+        if (r >= 0)
                 r = keyring_new(&a->keyring);
         if (r >= 0)
                 r = start_server(a);
@@ -581,6 +584,7 @@ Api *api_free(Api *a)
                 call_free(a->calls);
         waiters_free(a->waiters);
         feed_free(a->feed);
+        pullers_free(a->pullers);
         keyring_free(a->keyring);
         enqueuer_free(a->enqueuer);
         flag_set_free(a->flags);
@@ -622,6 +626,7 @@ void api_stop(Api *a)
         api_update_status(a);
         waiters_flush(a->waiters);
         feed_stop(a->feed);
+        pullers_flush(a->pullers);
         r = http_loop_stop(http_server_get_loop(a->server), STOP_GRACE_USEC, on_stopped, a);
         if (r < 0)
                 (void) sd_event_exit(a->event, log_error_errno(r, "Failed to stop: %m"));

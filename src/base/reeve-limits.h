@@ -35,6 +35,11 @@
 /* Every time span of a .kind, pool or reeve.conf file that is not infinite: ten years. */
 #define REEVE_SPAN_MAX_USEC        (3650ULL * 86400 * 1000000)
 #define REEVE_RETRY_HINT_MAX_USEC  (7ULL * 86400 * 1000000) /* a handler's "retry after" */
+#define REEVE_LEASE_USEC           (60ULL * 1000000) /* of a run that is pulled; LeaseSec= */
+#define REEVE_LEASE_MIN_USEC       (1ULL * 1000000) /* of LeaseSec= */
+#define REEVE_LEASE_MAX_USEC       (86400ULL * 1000000) /* of LeaseSec= */
+#define REEVE_PULL_MAX             100U /* runs given by one claim */
+#define REEVE_PULLERS_MAX          1000U /* claims that wait at a time */
 #define REEVE_WORKERS_MAX          64U /* Min= and Max= of a pool: its worker instances on a host */
 #define REEVE_POOL_QUEUES_MAX      256U /* names in Queues= */
 #define REEVE_UPLOAD_MAX           (1ULL << 30) /* bytes of one uploaded file; UploadMax= */

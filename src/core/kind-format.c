@@ -3,7 +3,9 @@
 
 #include "words.h"
 
-static const char *const type_names[] = { [KIND_EXEC] = "exec", [KIND_HTTP] = "http" };
+static const char *const type_names[] = {
+        [KIND_EXEC] = "exec", [KIND_HTTP] = "http", [KIND_PULL] = "pull"
+};
 static const char *const mode_names[] = {
         [KIND_MODE_EXEC] = "exec",
         [KIND_MODE_PERSISTENT] = "persistent",
@@ -120,8 +122,12 @@ void kind_format(const Kind *k, StrBuf *b)
         put_kind(b, k);
         if (k->type == KIND_EXEC)
                 put_exec(b, k);
-        else
+        else if (k->type == KIND_HTTP)
                 put_http(b, k);
+        else {
+                strbuf_puts(b, "[Pull]\n");
+                put_span(b, "LeaseSec", k->pull.lease_usec);
+        }
         if (k->n_service > 0)
                 strbuf_puts(b, "[Service]\n");
         for (size_t i = 0; i < k->n_service; i++)

@@ -18,7 +18,11 @@ int kind_parse_span(const ConfEntry *e, const char *value, void *target)
         r = parse_timespan(value, &v);
         if (r < 0)
                 return r;
-        if (v < e->min || (v == USEC_INFINITY ? e->max != USEC_INFINITY : v > REEVE_SPAN_MAX_USEC))
+        if (v < e->min)
+                return -ERANGE;
+        if (v == USEC_INFINITY ? e->max != USEC_INFINITY
+                               : v > (e->max > 0 && e->max != USEC_INFINITY ? e->max
+                                                                            : REEVE_SPAN_MAX_USEC))
                 return -ERANGE;
         *(usec_t *) target = v;
         return 0;

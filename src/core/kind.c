@@ -63,6 +63,9 @@ static const ConfEntry entries[] = {
                 "a JSON pointer such as /embeddings/0"),
         KEY("Http", "RetryStatus", kind_parse_statuses, http,
                 "HTTP status codes and ranges such as 408 429 500-599"),
+        KEY("Pull", "LeaseSec", kind_parse_span, pull.lease_usec,
+                "a time span such as 60s, from 1s to 1d", .min = REEVE_LEASE_MIN_USEC,
+                .max = REEVE_LEASE_MAX_USEC),
         {},
 };
 
@@ -125,6 +128,7 @@ static int kind_new(const char *name, Kind **ret)
         k->deadline_usec = USEC_INFINITY;
         k->keep_result_usec = 7 * USEC_PER_DAY;
         k->exec.max_runs = 1;
+        k->pull.lease_usec = REEVE_LEASE_USEC;
         k->name = strdup(name);
         k->queue = strdup("default");
         k->http.method = strdup("POST");
@@ -270,21 +274,25 @@ static void check_type(Kind *k, Check *c)
 {
         const ConfItem *exec = find_item(c->conf, "Exec", NULL);
         const ConfItem *http = find_item(c->conf, "Http", NULL);
+        const ConfItem *pull = find_item(c->conf, "Pull", NULL);
         const ConfItem *service = find_item(c->conf, "Service", NULL);
 
-        k->type = http && !exec ? KIND_HTTP : KIND_EXEC;
-        if (exec && http)
-                finding(c, CONF_ERROR, http, "a kind has [Exec] or [Http], not both");
-        else if (!exec && !http)
+        k->type = exec ? KIND_EXEC : http ? KIND_HTTP : pull ? KIND_PULL : KIND_EXEC;
+        if (!!exec + !!http + !!pull > 1)
+                finding(c, CONF_ERROR, pull ? pull : http,
+                        "a kind has [Exec], [Http] or [Pull], not two of them");
+        else if (!exec && !http && !pull)
                 finding(c, CONF_ERROR, find_item(c->conf, NULL, NULL),
-                        "neither [Exec] with Start= nor [Http] with Url= is there");
+                        "neither [Exec] with Start= nor [Http] with Url= nor [Pull] with LeaseSec= "
+                        "is there");
         else if (exec && !k->exec.start && !c->bad)
                 finding(c, CONF_ERROR, exec, "Start= is missing in [Exec]");
         else if (http && !k->http.url && !c->bad)
                 finding(c, CONF_ERROR, http, "Url= is missing in [Http]");
-        if (http && service)
+        if (k->type != KIND_EXEC && service)
                 finding(c, CONF_WARNING, service,
-                        "[Service] does nothing in a kind with [Http]: it has no unit");
+                        "[Service] does nothing in a kind with [%s]: it has no unit",
+                        http ? "Http" : "Pull");
 }
 
 static void check_together(Kind *k, Check *c)

@@ -21,6 +21,7 @@
 typedef enum KindType {
         KIND_EXEC, /* a program, started in a unit of its own */
         KIND_HTTP, /* a request to a provider */
+        KIND_PULL, /* a program elsewhere fetches its jobs over HTTP */
 } KindType;
 
 typedef enum KindMode {
@@ -75,6 +76,10 @@ typedef struct KindHttp {
         size_t n_retry_status;
 } KindHttp;
 
+typedef struct KindPull {
+        usec_t lease_usec; /* for which a run is its puller's, unless that asks for another time */
+} KindPull;
+
 typedef struct Kind {
         char *name;
         char *file; /* the one that was read first: for SourcePath= and messages */
@@ -97,6 +102,7 @@ typedef struct Kind {
         KindType type;
         KindExec exec; /* KIND_EXEC */
         KindHttp http; /* KIND_HTTP */
+        KindPull pull; /* KIND_PULL */
         KindDirective *service; /* n_service of them, in the order of reading */
         size_t n_service;
         char hash[SHA256_HEX_MAX]; /* SHA-256 of the canonical text */

@@ -28,3 +28,12 @@ usec_t retry_delay_usec(const RetryPolicy *p, unsigned attempt, usec_t hint_usec
         jitter = (delay >> 35) * random + (((delay >> 3) & UINT32_MAX) * random >> 32);
         return __builtin_add_overflow(delay, jitter, &delay) ? USEC_INFINITY - 1 : delay;
 }
+
+bool retry_next(const RetryPolicy *p, int64_t attempt, int64_t max_attempts, usec_t hint_usec,
+        uint32_t random, usec_t *ret_delay_usec)
+{
+        if (attempt + 1 >= max_attempts)
+                return false;
+        *ret_delay_usec = retry_delay_usec(p, (unsigned) attempt + 1, hint_usec, random);
+        return true;
+}

@@ -69,6 +69,11 @@ int store_claim_jobs(Store *s, int64_t instance, const StoreClaim *claim,
         names = params_array(&p);
         for (const char *const *k = claim->kinds; *k; k++)
                 array_text(names, *k);
+        if (claim->lease_usec > 0)
+                params_u64(&p, claim->lease_usec);
+        else
+                params_text(&p, NULL);
+        params_text(&p, claim->puller);
         return store_send(s, &sql_claim_jobs, &p,
                 STORE_CALL(decode_claimed, callback, userdata, ret_request));
 }
@@ -157,7 +162,7 @@ int store_save_progress(Store *s, const StoreProgress *progress, unsigned n_prog
 }
 
 int store_add_files(Store *s, const StoreOwnRun *run, const StoreFile *files, unsigned n_files,
-        StoreDoneCallback callback, void *userdata)
+        StoreDoneCallback callback, void *userdata, StoreRequest **ret_request)
 {
         StrBuf *directions, *names, *digests, *sizes;
         StoreParams p = {};
@@ -174,6 +179,6 @@ int store_add_files(Store *s, const StoreOwnRun *run, const StoreFile *files, un
                 array_text(digests, files[i].digest);
                 array_u64(sizes, files[i].size);
         }
-        return store_send(
-                s, &sql_add_files, &p, STORE_CALL(store_decode_done, callback, userdata, NULL));
+        return store_send(s, &sql_add_files, &p,
+                STORE_CALL(store_decode_done, callback, userdata, ret_request));
 }

@@ -63,9 +63,11 @@ typedef struct StoreClaim {
         unsigned n_cursors;
         const char *const *kinds; /* that the instance can run, NULL-terminated */
         unsigned n_jobs; /* at most */
+        usec_t lease_usec; /* 0: until the instance ends; else for so long, and no instance */
+        const char *puller; /* whose they are then; else NULL */
 } StoreClaim;
 
-/* Claims jobs for an instance. */
+/* Claims jobs for an instance, or for a puller (instance 0). */
 int store_claim_jobs(Store *s, int64_t instance, const StoreClaim *claim,
         StoreClaimCallback callback, void *userdata, StoreRequest **ret_request);
 
@@ -130,4 +132,4 @@ typedef struct StoreFile {
 
 /* Refers to blobs from a run's job; to be sent before the run's end. */
 int store_add_files(Store *s, const StoreOwnRun *run, const StoreFile *files, unsigned n_files,
-        StoreDoneCallback callback, void *userdata);
+        StoreDoneCallback callback, void *userdata, StoreRequest **ret_request);

@@ -51,6 +51,7 @@ typedef struct StoreOrphan {
 typedef void (*StoreOrphansCallback)(
         int error, const StoreOrphan *orphans, unsigned n_orphans, void *userdata);
 
-/* Runs of stopped instances, to be ended by store_end_runs(). */
+/* Runs of stopped instances and of pullers that let their time pass, to be ended by
+ * store_end_runs(). */
 int store_list_orphans(Store *s, unsigned n_most, StoreOrphansCallback callback, void *userdata,
         StoreRequest **ret_request);

@@ -39,7 +39,7 @@ static StoreEndedRun end_of_orphan(const Reaper *r, const StoreOrphan *o, Verdic
                 *v = (Verdict){
                         .state = "ready", .cause = o->stop_cause, .counts = STORE_COUNTS_NEITHER
                 };
-        if (!v->error_code[0] && r->detail)
+        if (!v->error_code[0] && r->detail && !streq(o->stop_cause, "lease-expired"))
                 snprintf(v->error_message, sizeof(v->error_message), "%s", r->detail);
         return (StoreEndedRun){ .run_id = o->run_id,
                 .run_key = o->run_key,

@@ -75,13 +75,10 @@ void verdict_of_interruption(
 static void retry(const VerdictInput *in, Verdict *v, usec_t hint_usec)
 {
         v->counts = STORE_COUNTS_ATTEMPT;
-        if (in->attempt + 1 >= in->max_attempts) {
-                v->state = "failed";
-                return;
-        }
-        v->state = "scheduled";
-        v->delay_usec = retry_delay_usec(
-                &in->kind->retry, (unsigned) in->attempt + 1, hint_usec, in->random);
+        v->state = retry_next(&in->kind->retry, in->attempt, in->max_attempts, hint_usec,
+                           in->random, &v->delay_usec)
+                ? "scheduled"
+                : "failed";
 }
 
 /* The last line of the log that is not blank: what a failing program said last. */

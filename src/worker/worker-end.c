@@ -120,11 +120,9 @@ void run_failed_early(Run *r, const char *cause, const char *code, const char *m
 {
         Verdict v = { .state = "failed", .cause = cause, .counts = STORE_COUNTS_ATTEMPT };
 
-        if (r->attempt + 1 < r->max_attempts) {
+        if (retry_next(&r->kind->retry, r->attempt, r->max_attempts, 0, worker_random(),
+                    &v.delay_usec))
                 v.state = "scheduled";
-                v.delay_usec = retry_delay_usec(
-                        &r->kind->retry, (unsigned) r->attempt + 1, 0, worker_random());
-        }
         verdict_set_error(&v, code, message);
         end_with(r, &v);
 }
@@ -498,7 +496,7 @@ static int send_files(Run *r, Batch *b)
                         strlen(r->outcome.result) };
         if (n == 0)
                 return 0;
-        e = store_add_files(r->worker->store, &own, files, n, on_files, r->worker);
+        e = store_add_files(r->worker->store, &own, files, n, on_files, r->worker, NULL);
         b->n_asked += e >= 0;
         return e;
 }

@@ -105,6 +105,10 @@ static void put_kind(JsonWriter *j, const Kind *k)
         json_put_int(j, "stop_usec", k->stop_usec > INT64_MAX ? INT64_MAX : (int64_t) k->stop_usec);
         if (k->keep_result_usec != USEC_INFINITY)
                 json_put_uint(j, "keep_usec", k->keep_result_usec);
+        json_put_uint(j, "retry_usec", k->retry.first_usec);
+        json_put_uint(j, "retry_max_usec", k->retry.max_usec);
+        if (k->type == KIND_PULL)
+                json_put_uint(j, "lease_usec", k->pull.lease_usec);
         json_put_string(j, "hash", k->hash);
         json_close(j);
 }

@@ -14,7 +14,7 @@ def make(api, name, role="submit", **kw):
 def test_roles(api):
     job = api.create(tenant="acme")["id"]
     allowed = {"admin": [200, 202, 200, 200, 200], "submit": [200, 202, 403, 403, 403], "read": [200, 403, 403, 403, 403],
-               "metrics": [403, 403, 200, 403, 403], "worker": [403, 403, 403, 403, 403]}
+               "metrics": [403, 403, 200, 403, 403], "worker": [200, 403, 403, 403, 403]}
     for role, want in allowed.items():
         h, _ = make(api, role, role)
         got = [api.get(f"/api/jobs/{job}", h, tcp=True), api.post("/api/jobs", {"kind": "echo"}, h, tcp=True),

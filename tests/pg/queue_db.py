@@ -84,13 +84,13 @@ class Session:
     def lanes(self, known=()):
         return self.run("find-lanes", sorted(known))
 
-    def claim(self, n=1, instance=1, lanes=None, kinds=("echo", "slow")):
+    def claim(self, n=1, instance=1, lanes=None, kinds=("echo", "slow"), lease=None, puller=None):
         """lanes: [(lane, cursor, priority)]; None: all there are, from the start."""
         if lanes is None:
             lanes = [(r["lane"], FIRST, r["priority"]) for r in self.sql(
                 "select distinct r.lane, j.priority from reeve.ready r join reeve.job j on j.id = r.job order by 2 desc, 1")]
         return self.run("claim-jobs", [x[0] for x in lanes], [x[1] for x in lanes], [x[2] for x in lanes], n, instance,
-                        list(kinds))
+                        list(kinds), lease, puller)
 
     def end(self, *runs, state="succeeded", cause="exit", interrupted=False, delay=0, host="h1", **fields):
         """runs: rows of claim(), or (run_id, run_key). Returns the run ids that were ended."""

@@ -208,10 +208,10 @@ def test_a_drained_lane_under_a_held_snapshot_costs_nothing(queue):
     queue.root.sql("vacuum reeve.ready")
     assert w.lanes(known) == []
     assert buffers(w, "find-lanes", sorted(known)) <= 20
-    assert buffers(w, "claim-jobs", [lane], [cursor], [5], 10, 1, ["echo"]) <= 20
+    assert buffers(w, "claim-jobs", [lane], [cursor], [5], 10, 1, ["echo"], None, None) <= 20
     # The same without what is known: this is what is saved, so the test can see a difference.
     assert buffers(w, "find-lanes", []) > 60
-    assert buffers(w, "claim-jobs", [lane], [FIRST], [5], 10, 1, ["echo"]) > 60
+    assert buffers(w, "claim-jobs", [lane], [FIRST], [5], 10, 1, ["echo"], None, None) > 60
     holder.rollback()
 
 

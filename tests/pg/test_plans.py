@@ -50,7 +50,9 @@ class Hot:
 
     def __init__(self, queue, mode):
         self.q, self.w = queue, queue.session()
-        self.w.sql(f"set plan_cache_mode = {mode}")
+        self.api = queue.session(role="reeve_api")
+        for s in (self.w, self.api):
+            s.sql(f"set plan_cache_mode = {mode}")
         self.lane = None
 
     def run(self):
@@ -64,13 +66,17 @@ class Hot:
         child = q.root.value("select r.lane from reeve.ready r join reeve.job j on j.id = r.job where j.parent = %s", parent)
 
         yield "find-lanes", *explain(w, "find-lanes", [sorted([self.lane, child])]), ["ready_pkey"]
-        args = [[self.lane, child], [FIRST, FIRST], [5, 5], 20, q.instance, ["echo"]]
+        args = [[self.lane, child], [FIRST, FIRST], [5, 5], 20, q.instance, ["echo"], None, None]
         yield "claim-jobs", *explain(w, "claim-jobs", args), ["ready_pkey", "job_*pkey"]
         runs = w.sql("select run_id, run_key from reeve.lease where instance = %s", q.instance)
         n = len(runs)
         ids, keys = [r["run_id"] for r in runs], [r["run_key"] for r in runs]
         yield "save-progress", *explain(w, "save-progress", [ids, keys, [5] * n, ["x"] * n]), ["lease_pkey"]
         yield "list-cancels", *explain(w, "list-cancels", [q.instance]), ["cancel_request_instance"]
+        yield "list-orphans", *explain(w, "list-orphans", [100]), []
+        a = self.api
+        yield "extend-run", *explain(a, "extend-run", [ids[0], keys[0], 1000000]), ["lease_pkey"]
+        yield "get-pulled-run", *explain(a, "get-pulled-run", [ids[0], keys[0]]), ["lease_pkey"]
         yield "list-own-runs", *explain(w, "list-own-runs", [q.instance]), ["lease_pkey"]
         none = [None] * n
         args = [ids, keys, ["succeeded"] * n, ["exit"] * n] + [none] * 6 + [[0] * n] + [none] * 4 + [[False] * n, "h", "t"]
@@ -132,7 +138,7 @@ def test_claims_cost_the_same_under_a_held_snapshot(queue, n):
     cursor, costs = FIRST, []
     for i in range(60):
         big = 1 if i % 10 < 2 else 300  # measured at n, passed by hundreds
-        args = [[lane], [cursor], [5], n if big == 1 else big, queue.instance, ["echo"]]
+        args = [[lane], [cursor], [5], n if big == 1 else big, queue.instance, ["echo"], None, None]
         if big == 1:
             costs.append(explain(w, "claim-jobs", args)[1] / n)
         else:

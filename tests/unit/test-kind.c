@@ -122,6 +122,7 @@ static void test_http(void **state)
                      "Credential=openai\nBody={\"input\":\"${/text}\",\"x\":\"$${no}\"}\n"
                      "Result=/embeddings/0\nRetryStatus=429 500-502\n");
         _cleanup_(kind_freep) Kind *plain = good("[Http]\nUrl=https://[::1]/\n");
+        _cleanup_(kind_freep) Kind *pull = good("[Pull]\nLeaseSec=90s\n");
 
         assert_int_equal(k->type, KIND_HTTP);
         assert_string_equal(k->http.method, "PUT");
@@ -131,6 +132,8 @@ static void test_http(void **state)
         assert_int_equal(k->http.retry_status[1].first, 500);
         assert_int_equal(k->http.retry_status[1].last, 502);
         assert_string_equal(plain->http.method, "POST");
+        assert_int_equal(pull->type, KIND_PULL);
+        assert_true(pull->pull.lease_usec == 90 * USEC_PER_SEC);
         assert_int_equal(plain->http.n_retry_status, 3);
 }
 
@@ -177,7 +180,11 @@ static void test_a_wrong_value_keeps_the_kind_out_and_names_its_line(void **stat
                 { E "Mode=fork\n", 3, "exec or persistent" },
                 { E "Output=xml\n", 3, "json or text" },
                 { E "Mode=persistent\nOutput=text\n", 4, "not possible" },
-                { E H, 4, "not both" },
+                { E H, 4, "not two" },
+                { E "[Pull]\nLeaseSec=60s\n", 4, "not two" },
+                { "[Pull]\nLeaseSec=0s\n", 2, "from 1s to 1d" },
+                { "[Pull]\nLeaseSec=2d\n", 2, "from 1s to 1d" },
+                { "[Pull]\nLeaseSec=infinity\n", 2, "from 1s to 1d" },
                 { "[Kind]\nQueue=q\n", 2, "neither [Exec]" },
                 { "[Http]\nMethod=GET\n", 2, "Url= is missing" },
                 { "[Http]\nUrl=ftp://x/\n", 2, "http://" },

@@ -20,6 +20,11 @@ static void add(LaneTable *t, int64_t lane, int64_t priority, const char *queue,
 
 static const LaneSkip none;
 
+static bool is_thirty(const LaneEntry *e, void *userdata)
+{
+        return e->lane == 30 && streq(e->tenant, "t");
+}
+
 static void test_lanes_by_priority_and_in_turn(void **state)
 {
         _cleanup_(lane_table_done) LaneTable t = {};
@@ -37,6 +42,8 @@ static void test_lanes_by_priority_and_in_turn(void **state)
         }
         assert_true(first[10] && first[30]);
         assert_int_equal(lane_table_pick(&t, &none, c, 2), 2);
+        assert_int_equal(lane_table_pick(&t, &(LaneSkip){ .filter = is_thirty }, c, 4), 1);
+        assert_int_equal(c[0].lane, 30);
 }
 
 static void test_lanes_without_jobs_are_forgotten(void **state)

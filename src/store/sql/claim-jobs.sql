@@ -6,6 +6,7 @@
 -- their keys are planned while the tables are empty, as scans of the whole.
 -- $1 bigint[] lanes, highest priority first   $2 bigint[] cursors   $3 smallint[] priorities   $4 integer how many
 -- $5 bigint instance                          $6 text[] kinds that the instance can run
+-- $7 bigint usec until the lease ends by itself and $8 text who pulls: null for a worker, which has heartbeats
 with lane as materialized (
         select * from unnest($1::bigint[], $2::bigint[], $3::smallint[]) with ordinality as t (lane, cursor, priority, ord)
 ), candidate as materialized (
@@ -26,8 +27,10 @@ with lane as materialized (
 ), taken as materialized (
         select d.*, nextval('reeve.run_seq') as run_id, gen_random_uuid() as run_key from deleted d
 ), leased as (
-        insert into reeve.lease (run_id, run_key, job, instance, lane, attempt, interruptions, flags)
-        select t.run_id, t.run_key, t.job, $5::bigint, t.lane, t.attempt, t.interruptions, t.flags from taken t
+        insert into reeve.lease (run_id, run_key, job, instance, lane, attempt, interruptions, flags, started, expires_at, puller)
+        select t.run_id, t.run_key, t.job, $5::bigint, t.lane, t.attempt, t.interruptions, t.flags, $7::bigint is not null,
+                clock_timestamp() + $7::bigint * interval '1 microsecond', $8::text
+        from taken t
 )
 select t.run_id, t.run_key, t.lane, t.seq, j.id, j.kind, j.queue, j.priority, j.tenant, j.subject, t.attempt,
         t.interruptions, t.flags, j.max_attempts, j.max_interruptions, j.timeout_usec, j.payload::text, j.payload_blob,

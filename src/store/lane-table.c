@@ -3,12 +3,17 @@
 
 #include "macros.h"
 
+static void entry_done(LaneEntry *e)
+{
+        free(e->queue);
+        free(e->kind);
+        free(e->tenant);
+}
+
 void lane_table_done(LaneTable *t)
 {
-        for (unsigned i = 0; i < t->n; i++) {
-                free(t->entries[i].queue);
-                free(t->entries[i].kind);
-        }
+        for (unsigned i = 0; i < t->n; i++)
+                entry_done(t->entries + i);
         free(t->entries);
         *t = (LaneTable){ 0 };
 }
@@ -55,9 +60,9 @@ int lane_table_add(LaneTable *t, const StoreLane *lane, bool wanted)
         }
         e.queue = strdup(lane->queue);
         e.kind = strdup(lane->kind);
-        if (!e.queue || !e.kind) {
-                free(e.queue);
-                free(e.kind);
+        e.tenant = strdup(lane->tenant);
+        if (!e.queue || !e.kind || !e.tenant) {
+                entry_done(&e);
                 return -ENOMEM;
         }
 
@@ -86,12 +91,10 @@ static void forget_unused(LaneTable *t, usec_t now_usec)
         for (unsigned i = 0; i < t->n; i++) {
                 LaneEntry *e = t->entries + i;
 
-                if (now_usec >= e->used_usec + LANE_FORGET_USEC) {
-                        free(e->queue);
-                        free(e->kind);
-                } else {
+                if (now_usec >= e->used_usec + LANE_FORGET_USEC)
+                        entry_done(e);
+                else
                         t->entries[n++] = *e;
-                }
         }
         t->n = n;
 }
@@ -121,6 +124,12 @@ static bool is_among(const char *name, const char *const *names)
         return false;
 }
 
+static bool is_skipped(const LaneEntry *e, const LaneSkip *skip)
+{
+        return is_among(e->queue, skip->queues) || is_among(e->kind, skip->kinds) ||
+                (skip->filter && !skip->filter(e, skip->userdata));
+}
+
 unsigned lane_table_pick(LaneTable *t, const LaneSkip *skip, StoreCursor *cursors, unsigned n)
 {
         unsigned n_picked = 0;
@@ -133,7 +142,7 @@ unsigned lane_table_pick(LaneTable *t, const LaneSkip *skip, StoreCursor *cursor
                         const LaneEntry *e = t->entries + (t->turn + k) % t->n;
 
                         if (e->priority != priority || !e->wanted || e->empty ||
-                                is_among(e->queue, skip->queues) || is_among(e->kind, skip->kinds))
+                                is_skipped(e, skip))
                                 continue;
                         cursors[n_picked++] = (StoreCursor){ e->lane, e->cursor, e->priority };
                 }

@@ -6,7 +6,7 @@
 #include "store-run.h"
 #include "time-util.h"
 
-/* The lanes a worker knows, and where it stands in each.
+/* The lanes that whoever claims knows, and where it stands in each.
  *
  * GLOSSARY
  * lane    (queue, kind, tenant, priority), by its hash
@@ -20,7 +20,7 @@ typedef struct LaneEntry {
         int64_t priority;
         int64_t cursor;
         usec_t used_usec; /* CLOCK_MONOTONIC of the round after its last job; 0: since this round */
-        char *queue, *kind;
+        char *queue, *kind, *tenant;
         bool wanted; /* its queue is the pool's, its kind can be run here */
         bool empty;
 } LaneEntry;
@@ -53,10 +53,15 @@ int lane_table_known(const LaneTable *t, int64_t **ret);
  * back to 0 and lanes without jobs are forgotten. Not while a claim is on its way. */
 void lane_table_begin_round(LaneTable *t, usec_t now_usec);
 
+/* Whether a lane is for the one who asks now, of several. */
+typedef bool (*LaneFilter)(const LaneEntry *e, void *userdata);
+
 /* What is not claimed from: NULL-terminated names, or NULL for none. */
 typedef struct LaneSkip {
         const char *const *queues; /* paused */
         const char *const *kinds; /* cannot be run now */
+        LaneFilter filter; /* what it refuses; NULL: nothing */
+        void *userdata;
 } LaneSkip;
 
 /* The next lanes to claim from, highest priority first, lanes of one priority in turn. Returns
