@@ -40,6 +40,38 @@ def test_a_job_through_the_whole_system(machine):
     assert "Nothing is wrong." in machine.out("reevectl", "status")
 
 
+def status(machine):
+    run = machine.exec("reevectl", "status", "--json", check=False)
+    faults = json.loads(run.stdout)["faults"]
+    assert run.returncode == (1 if faults else 0), run
+    return {f["what"]: f["remedy"] for f in faults}
+
+
+def test_status_names_kinds_that_cannot_be_run_and_its_remedies_help(machine):
+    machine.sh("mkdir -p /etc/reeve/kinds; cd /etc/reeve/kinds; printf '[Kind]\\nPriority=x\\n[Exec]\\nStart=/bin/true\\n' >s-bad.kind;"
+               " printf '[Kind]\\nMaxAttempts=1\\n[Exec]\\nStart=/srv/s-gone\\n' >s-gone.kind")
+    try:
+        said = status(machine)
+        assert "systemctl daemon-reload" in said["Kind s-gone has no socket: systemd has not loaded reeve-run-s-gone.socket."]
+        assert "reevectl kinds check" in said["Kind s-gone: its program Start=/srv/s-gone is missing."]
+        (bad,) = [w for w in said if w.startswith("Kind s-bad is kept out: /etc/reeve/kinds/s-bad.kind:2: Priority=x: ")]
+        assert "reevectl kinds check" in said[bad]
+        machine.sh("systemctl daemon-reload; systemctl start reeve-run-s-gone.socket; systemctl restart reeve-worker@default reeve-worker@inline")
+        machine.wait_until("reevectl kinds | grep -q '^s-gone '", timeout=30)
+        job = machine.out("reevectl", "submit", "s-gone")
+        machine.wait_until(f"reevectl show {job} | grep -q 'Last error: HANDLER_MISSING: there is no program /srv/s-gone'", timeout=30)
+        machine.wait_until("reevectl status | grep -q 'Kind s-gone cannot be run on .*: HANDLER_MISSING'", timeout=30)
+        machine.wait_until("systemctl show -P StatusText reeve-worker@default | grep -q 'cannot run'", timeout=30)
+        assert len([w for w in status(machine) if "s-bad" in w]) == 1, "a worker that has read it says it too"
+        machine.sh("printf '#!/bin/sh\\necho 1\\n' >/srv/s-gone; chmod +x /srv/s-gone; rm /etc/reeve/kinds/s-bad.kind")
+        machine.exec("reevectl", "wait", job, timeout=90)
+        machine.sh("systemctl restart reeve-worker@default reeve-worker@inline")
+        machine.wait_until("reevectl status | grep -q 'Nothing is wrong.'", timeout=60)
+    finally:
+        machine.sh("rm -f /etc/reeve/kinds/s-*.kind; systemctl stop reeve-run-s-gone.socket; systemctl daemon-reload;"
+                   " systemctl restart reeve-worker@default reeve-worker@inline")
+
+
 @pytest.fixture(scope="module")
 def reeved(machine):
     """The machine when its reeved has seen the schema, too."""
