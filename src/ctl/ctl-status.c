@@ -81,7 +81,10 @@ static int print_kinds(const Ctl *c, const JsonValue *kinds)
                 text_table_add_u64(&t, member_u64(v, "priority"));
                 text_table_add_u64(&t, member_u64(v, "max_attempts"));
                 text_table_add(&t, timeout ? format_timespan(span, timeout) : "");
-                text_table_add_u64(&t, member_u64(v, "workers"));
+                if (json_value_member(v, "lease_usec"))
+                        text_table_add(&t, "pulled");
+                else
+                        text_table_add_u64(&t, member_u64(v, "workers"));
                 text_table_add(&t, member_text(v, "description"));
         }
         return text_table_print(&t, stdout, c->bold);
@@ -240,7 +243,8 @@ static void judge_kinds(Faults *f, const JsonValue *kinds, const JsonValue *work
                 return; /* said already */
         for (const JsonValue *v = json_value_first(kinds, NULL); v;
                 v = json_value_next(kinds, v, NULL))
-                if (json_value_member(v, "workers") && member_u64(v, "workers") == 0)
+                if (json_value_member(v, "workers") && member_u64(v, "workers") == 0 &&
+                        !json_value_member(v, "lease_usec")) /* programs elsewhere take its jobs */
                         faults_add(f, "reevectl kinds check; systemctl daemon-reload",
                                 "Kind %s is published and no living worker has it.",
                                 member_text(v, "name"));

@@ -254,6 +254,9 @@ def test_status_names_what_is_wrong_and_the_remedy(service, ctl):
     faults = json.loads(ctl("status", "--json", status=1).stdout)["faults"]
     assert [f["what"].split(" has")[0].split(" is")[0].split(" was")[0] for f in faults] == ["Worker h/default", "Queue default", "Kind hello"]
     assert all(f["remedy"] for f in faults)
+    fleet(service, kinds=[KINDS[0], {**KINDS[0], "name": "resize", "workers": 0, "lease_usec": 60000000}])
+    assert "Nothing is wrong." in ctl("status", status=0).stdout
+    assert ctl("kinds", status=0).stdout.splitlines()[2].split()[:7] == ["resize", "default", "5", "3", "1min", "30s", "pulled"]
     fleet(service, queues=[{**QUEUES[0], "paused": True, "reason": "disk full"}])
     assert "Queue default is paused: disk full." in ctl("status", status=1).stdout
     fleet(service, health={"status": "degraded", "version": "0.1.0", "detail": "The database is away. Try again.",
