@@ -176,8 +176,8 @@ def test_tenants_are_kept_apart(start, queue, open_stream):
     # Neither does a replay show what is not theirs.
     r = open_stream(api, headers=seven, tcp=True, after=begin).wait(lambda s: s.of(jobs[2]))
     assert {e.json["id"] for e in r.events} == {jobs[2]}
-    worker, _ = make_key(api, "worker", role="worker")
-    assert api.get("/api/events", worker, tcp=True).status == 403
+    metrics, _ = make_key(api, "numbers", role="metrics", tenant=None)
+    assert api.get("/api/events", metrics, tcp=True).status == 403
     assert api.get("/api/events", tcp=True).status == 401
 
 

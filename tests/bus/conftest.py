@@ -6,12 +6,14 @@ manager   a running Manager, on the test's database
 start     start(...) for tests that need their own
 Everything on the bus is done in one thread: GDBus delivers while spin() or a call waits.
 """
+import contextlib
 import importlib.util
 import json
 import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -197,7 +199,13 @@ class Daemon:
 
     def start(self):
         self.process = subprocess.Popen(["dbus-daemon", f"--config-file={self.dir}/conf", "--nofork", "--nopidfile", "--nosyslog"])
-        wait_for((self.dir / "bus").exists, 10, "the bus")
+        wait_for(self.answers, 20, "the bus")
+
+    def answers(self):
+        """The socket is there a moment before anybody listens on it."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as s:
+            s.connect(f"{self.dir}/bus")
+            return True
 
     def kill(self):
         self.process.kill()
