@@ -223,9 +223,9 @@ static void on_pulled_run(int error, const char *const *row, void *userdata)
         r = keep_result(c);
         if (r >= 0) {
                 const StoreFile file = { "result", "", k->digest, k->result_size };
+                const StoreFiles added = { k->run, &file, 1 };
 
-                r = store_add_files(
-                        c->api->store, &k->run, &file, 1, on_file_named, c, &c->pending);
+                r = store_add_files(c->api->store, &added, on_file_named, c, &c->pending);
         }
         (void) call_failed(c, r);
 }

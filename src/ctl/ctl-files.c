@@ -157,7 +157,8 @@ static int tell_file(const char *where, const char *name, int error)
 
 static int fetch(Ctl *c, const char *id, const char *name)
 {
-        const char *where = c->values[OPTION_OUTPUT] ? c->values[OPTION_OUTPUT] : ".", *base = NULL;
+        const char *where = c->values[OPTION_OUTPUT] ? c->values[OPTION_OUTPUT] : ".";
+        const char *base = name;
         _cleanup_(closep) int dir = -EBADF, fd = -EBADF;
         bool named = false;
         int r;

@@ -47,16 +47,22 @@ static void listeners_enable(HttpLoop *l, bool on)
 /* MHD sees nothing of a suspended connection, and of another one not always: a FIN that came with
  * the last bytes makes no edge of its own, and MHD reads no further after a short read. Whoever has
  * closed its side cannot complete a request, but may read a reply that is on its way. */
-static void look_after_hangup(HttpConn *c)
+static bool can_be_cut(const HttpConn *c)
 {
         int n_unread = 0;
 
+        if (c->exchange && c->exchange->phase == PHASE_STREAM)
+                return true; /* nobody reads the rest of something that does not end */
+        if (c->exchange && c->exchange->phase >= PHASE_SEND)
+                return false;
+        return ioctl(c->fd, FIONREAD, &n_unread) >= 0 && n_unread == 0;
+}
+
+static void look_after_hangup(HttpConn *c)
+{
         if (c->exchange && c->exchange->suspended)
                 http_exchange_abandon(c->exchange);
-        else if (!c->cut && c->exchange && c->exchange->phase == PHASE_STREAM)
-                http_conn_cut(c); /* nobody reads the rest of something that does not end */
-        else if (!c->cut && (!c->exchange || c->exchange->phase < PHASE_SEND) &&
-                ioctl(c->fd, FIONREAD, &n_unread) >= 0 && n_unread == 0)
+        else if (!c->cut && can_be_cut(c))
                 http_conn_cut(c);
 }
 

@@ -161,23 +161,23 @@ int store_save_progress(Store *s, const StoreProgress *progress, unsigned n_prog
                 s, &sql_save_progress, &p, STORE_CALL(store_decode_done, callback, userdata, NULL));
 }
 
-int store_add_files(Store *s, const StoreOwnRun *run, const StoreFile *files, unsigned n_files,
-        StoreDoneCallback callback, void *userdata, StoreRequest **ret_request)
+int store_add_files(Store *s, const StoreFiles *added, StoreDoneCallback callback, void *userdata,
+        StoreRequest **ret_request)
 {
         StrBuf *directions, *names, *digests, *sizes;
         StoreParams p = {};
 
-        params_i64(&p, run->run_id);
-        params_text(&p, run->run_key);
+        params_i64(&p, added->run.run_id);
+        params_text(&p, added->run.run_key);
         directions = params_array(&p);
         names = params_array(&p);
         digests = params_array(&p);
         sizes = params_array(&p);
-        for (unsigned i = 0; i < n_files; i++) {
-                array_text(directions, files[i].direction);
-                array_text(names, files[i].name);
-                array_text(digests, files[i].digest);
-                array_u64(sizes, files[i].size);
+        for (unsigned i = 0; i < added->n_files; i++) {
+                array_text(directions, added->files[i].direction);
+                array_text(names, added->files[i].name);
+                array_text(digests, added->files[i].digest);
+                array_u64(sizes, added->files[i].size);
         }
         return store_send(s, &sql_add_files, &p,
                 STORE_CALL(store_decode_done, callback, userdata, ret_request));

@@ -130,6 +130,12 @@ typedef struct StoreFile {
         uint64_t size;
 } StoreFile;
 
+typedef struct StoreFiles {
+        StoreOwnRun run;
+        const StoreFile *files;
+        unsigned n_files;
+} StoreFiles;
+
 /* Refers to blobs from a run's job; to be sent before the run's end. */
-int store_add_files(Store *s, const StoreOwnRun *run, const StoreFile *files, unsigned n_files,
-        StoreDoneCallback callback, void *userdata, StoreRequest **ret_request);
+int store_add_files(Store *s, const StoreFiles *added, StoreDoneCallback callback, void *userdata,
+        StoreRequest **ret_request);

@@ -482,7 +482,7 @@ static void on_files(int error, void *userdata)
 static int send_files(Run *r, Batch *b)
 {
         _cleanup_(freep) StoreFile *files = new0(StoreFile, r->n_files + 1);
-        const StoreOwnRun own = { r->run_id, r->run_key };
+        StoreFiles added = { .run = { r->run_id, r->run_key }, .files = files };
         unsigned n = 0;
         int e;
 
@@ -496,7 +496,8 @@ static int send_files(Run *r, Batch *b)
                         strlen(r->outcome.result) };
         if (n == 0)
                 return 0;
-        e = store_add_files(r->worker->store, &own, files, n, on_files, r->worker, NULL);
+        added.n_files = n;
+        e = store_add_files(r->worker->store, &added, on_files, r->worker, NULL);
         b->n_asked += e >= 0;
         return e;
 }
