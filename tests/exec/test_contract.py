@@ -423,12 +423,12 @@ def test_examples_of_the_man_page(launch, tmp_path):
         program = tmp_path / f"handler{i}"
         program.write_text(text)
         program.chmod(0o755)
-        end = launch(str(program), mode="persistent" if "for line in" in text else "exec").run(b'{"text": "one two three"}')
-        expected = 4 if text.startswith("#!/bin/sh") else 3  # wc counts the name as a word too
-        assert json.loads(end.result) == {"words": expected}, end["log"]
+        end = launch(str(program), mode="persistent" if "for line in" in text else "exec").run(
+            b'{"text": "one two three"}', [("text.txt", b"one two three")])
+        assert json.loads(end.result) == {"words": 3}, end["log"]
         if "OUTPUT_DIR" in text:
-            assert b"two" in end.files["words.txt"]
+            assert end.files["words.txt"] == b"one\ntwo\nthree\n"
             assert [f["progress"] for f in end.frames if f["type"] == "progress"]
     end = launch(str(tmp_path / "handler1")).run(b"{}")
-    assert end["exit"] == 65 and end["log"] == "no text\n"
+    assert end["exit"] == 66 and end["log"] == "no text.txt\n"
     assert i == 2
