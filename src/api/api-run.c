@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
-#include <sys/random.h>
 
 #include "api-jobs.h"
 #include "api-pull.h"
 #include "parse-util.h"
+#include "random-util.h"
 #include "store-pull.h"
 
 /* POST /api/runs/{run_id}/complete, fail, extend and progress: a puller's words on its run. run_id
@@ -171,13 +171,6 @@ static int keep_result(Call *c)
         return r < 0 ? r : blob_writer_commit(writer, k->digest);
 }
 
-static uint32_t random_number(void)
-{
-        uint32_t v;
-
-        return getrandom(&v, sizeof(v), GRND_NONBLOCK) == (ssize_t) sizeof(v) ? v : 0;
-}
-
 static void decide(RunCall *k, const char *const *row)
 {
         RetryPolicy policy = {};
@@ -190,7 +183,7 @@ static void decide(RunCall *k, const char *const *row)
         if (k->word == WORD_COMPLETE)
                 k->state = "succeeded";
         else if (!k->final &&
-                retry_next(&policy, attempt, most, k->retry_after_usec, random_number(),
+                retry_next(&policy, attempt, most, k->retry_after_usec, random_spread(),
                         &k->delay_usec))
                 k->state = "scheduled";
         else

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
-#include <sys/random.h>
 
 #include "json-check.h"
 #include "json-writer.h"
 #include "log.h"
 #include "memfd-util.h"
+#include "random-util.h"
 #include "reeve-limits.h"
 #include "store-children.h"
 #include "worker-private.h"
@@ -28,13 +28,6 @@ typedef struct Batch {
 /* ---- outcomes
  * ----------------------------------------------------------------------------------------------------
  */
-
-uint32_t worker_random(void)
-{
-        uint32_t v;
-
-        return getrandom(&v, sizeof(v), GRND_NONBLOCK) == (ssize_t) sizeof(v) ? v : 0;
-}
 
 /* The verdict becomes the run's outcome. */
 static int set_outcome(Run *r, const Verdict *v)
@@ -79,7 +72,7 @@ void run_interrupted(Run *r, const char *cause)
                 /* A unit that does not even start would use up all interruptions in a moment. */
                 v.state = "scheduled";
                 v.delay_usec = retry_delay_usec(
-                        &r->kind->retry, (unsigned) r->interruptions + 1, 0, worker_random());
+                        &r->kind->retry, (unsigned) r->interruptions + 1, 0, random_spread());
         }
         end_with(r, &v);
 }
@@ -120,7 +113,7 @@ void run_failed_early(Run *r, const char *cause, const char *code, const char *m
 {
         Verdict v = { .state = "failed", .cause = cause, .counts = STORE_COUNTS_ATTEMPT };
 
-        if (retry_next(&r->kind->retry, r->attempt, r->max_attempts, 0, worker_random(),
+        if (retry_next(&r->kind->retry, r->attempt, r->max_attempts, 0, random_spread(),
                     &v.delay_usec))
                 v.state = "scheduled";
         verdict_set_error(&v, code, message);
@@ -179,7 +172,7 @@ int run_take_end(Run *r, const RunFrame *end, int fd)
                 .max_attempts = r->max_attempts,
                 .interruptions = r->interruptions,
                 .max_interruptions = r->max_interruptions,
-                .random = worker_random(),
+                .random = random_spread(),
                 .join = r->flags & STORE_FLAG_JOIN,
         };
         bool ran = end->end.cause != RUN_MISSING && end->end.cause != RUN_NOT_EXECUTABLE;

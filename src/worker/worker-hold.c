@@ -3,6 +3,7 @@
 
 #include "json-writer.h"
 #include "log.h"
+#include "random-util.h"
 #include "worker-private.h"
 
 int worker_start_holds(Worker *w)
@@ -44,7 +45,7 @@ void worker_hold_kind(Worker *w, const Kind *kind, const char *code, const char 
         usec_t now = now_usec(CLOCK_MONOTONIC);
         char span[TIMESPAN_MAX];
 
-        if (!kind_hold_begin(h, &kind->retry, code, message, now, worker_random()))
+        if (!kind_hold_begin(h, &kind->retry, code, message, now, random_spread()))
                 return;
         if (h->n == 1)
                 h->since_usec = now_usec(CLOCK_REALTIME);

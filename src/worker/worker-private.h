@@ -39,9 +39,6 @@ unsigned worker_n_waiting(const Worker *w);
 /* A run of the kind took so long: quick kinds are claimed ahead. */
 void worker_note_duration(Worker *w, const Kind *kind, usec_t usec);
 
-/* To spread delays. */
-uint32_t worker_random(void);
-
 /* worker-hold.c: kinds that cannot be run here, and who is told */
 
 int worker_start_holds(Worker *w);
