@@ -12,12 +12,12 @@
 #include "log.h"
 #include "view-path.h"
 
-/* systemd gives each run its own of these; what is mounted below them is of no use to it. */
-static const char *const left_out[] = { "/proc", "/sys", "/dev", "/run" };
+/* Replaced by what is made for the view, /run by systemd for each run. */
+static const char *const left_out[] = { "/proc", "/dev", "/run" };
 
 /* What no run may look into, whatever its permissions say. */
 static const char *const hidden[] = { "/home", "/root", REEVE_SYSCONFDIR, "/var/lib/reeve/blobs",
-        "/var/lib/reeve/postgres" };
+        "/var/lib/reeve/postgres", "/usr/lib/modules" };
 
 /* The unit has mounts of its own, as all of ours; the view is the host's, where process 1 finds it.
  */
@@ -28,6 +28,29 @@ static int join_host(void)
         if (fd < 0 || setns(fd, CLONE_NEWNS) < 0)
                 return log_error_errno(-errno, "Cannot join the host's mounts: %m");
         return 0;
+}
+
+/* The devices that systemd gives a unit with PrivateDevices= (null, zero, random, tty, …), which
+ * are those of this process: as the unit has them, so has the view. Not attached yet. Refused where
+ * they are the host's, since with them runs would see its disks. */
+static int copy_devices(void)
+{
+        struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+                        MOUNT_ATTR_NOEXEC,
+                .propagation = MS_PRIVATE };
+        _cleanup_(closep) int fd = -EBADF;
+        struct stat own, host;
+
+        if (stat("/dev", &own) < 0 || stat("/proc/1/root/dev", &host) < 0)
+                return log_error_errno(-errno, "Cannot look at /dev: %m");
+        if (own.st_dev == host.st_dev)
+                return log_error_errno(-EPERM,
+                        "These are the host's devices, which runs must not see: start "
+                        "reeve-view.service, which has PrivateDevices=yes.");
+        fd = open_tree(AT_FDCWD, "/dev", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+                return log_error_errno(-errno, "Cannot copy the unit's devices: %m");
+        return TAKE_FD(fd);
 }
 
 /* A mount with all below it; none, and none that may be stacked below it, is left. Who is in it
@@ -90,21 +113,39 @@ static int hide(void)
         return 0;
 }
 
+/* What systemd would mount for each run: the processes, of which a run sees its own only, and
+ * terminals that are those of runs alone. A /proc of its own, so that the host's does not change.
+ */
+static int mount_interfaces(int devices)
+{
+        if (move_mount(devices, "", AT_FDCWD, "/dev", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+                return log_error_errno(-errno, "Cannot mount /dev: %m");
+        if (mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+                    "newinstance,mode=0620,gid=5,ptmxmode=0666") < 0)
+                return log_error_errno(-errno, "Cannot mount /dev/pts: %m");
+        if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible") <
+                0)
+                return log_error_errno(-errno, "Cannot mount /proc: %m");
+        return 0;
+}
+
 /* From inside, so that links lead where they will lead runs. */
-static int hide_in_view(void)
+static int furnish(int devices)
 {
         _cleanup_(closep) int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         int r;
 
         if (root < 0 || chroot(REEVE_VIEW) < 0 || chdir("/") < 0)
                 return log_error_errno(-errno, "Cannot enter " REEVE_VIEW ": %m");
-        r = hide();
+        r = mount_interfaces(devices);
+        if (r >= 0)
+                r = hide();
         if (fchdir(root) < 0 || chroot(".") < 0)
                 return log_error_errno(-errno, "Cannot come back from " REEVE_VIEW ": %m");
         return r;
 }
 
-static int down(void)
+static int take_down(void)
 {
         int r = take_away(REEVE_VIEW);
 
@@ -117,10 +158,15 @@ static int down(void)
 
 static int up(void)
 {
-        _cleanup_(closep) int tree = -EBADF;
+        _cleanup_(closep) int tree = -EBADF, devices = -EBADF;
         int r;
 
-        r = down(); /* of one that was killed */
+        devices = copy_devices();
+        if (devices < 0)
+                return devices;
+        r = join_host();
+        if (r >= 0)
+                r = take_down(); /* of one that was killed */
         if (r < 0)
                 return r;
         tree = copy_tree();
@@ -130,10 +176,17 @@ static int up(void)
         if (r >= 0)
                 r = leave_out();
         if (r >= 0)
-                r = hide_in_view();
+                r = furnish(devices);
         if (r < 0)
                 (void) take_away(REEVE_VIEW); /* none rather than one that shows too much */
         return r;
+}
+
+static int down(void)
+{
+        int r = join_host();
+
+        return r < 0 ? r : take_down();
 }
 
 static int usage(FILE *f)
@@ -160,8 +213,6 @@ int main(int argc, char **argv)
                 (void) usage(stderr);
                 return 2;
         }
-        r = join_host();
-        if (r >= 0)
-                r = streq(argv[1], "up") ? up() : down();
+        r = streq(argv[1], "up") ? up() : down();
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -123,6 +123,12 @@ REFUSED = {
     "module": ("python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).syscall(313, 0, 0, 0) != 0)'", False),
     "kernel-log": ("dmesg", False),
     "raw-device": ("test -e /dev/kmsg || test -e /dev/loop0", False),
+    "device-node": ("mknod /tmp/kmsg c 1 11 && cat /tmp/kmsg", False),
+    "write-dev": ("touch /dev/x", False),
+    "write-sys": ("f=$(find /sys/kernel /sys/devices -maxdepth 4 -name uevent | head -1); test -z \"$f\" || echo x >$f", False),
+    "write-proc": ("echo 1 >/proc/sys/kernel/printk", False),
+    "hostname": ("hostname other || python3 -c 'import socket; socket.sethostname(\"other\")'", False),
+    "modules": ("ls /usr/lib/modules/*", False),
     "setuid": ("cp /bin/true /tmp/t && chmod u+s /tmp/t", False),
     "ptrace": ("python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).ptrace(0, 0, 0, 0) != 0)'", False),
 }
@@ -156,6 +162,11 @@ def test_a_run_has_what_it_needs(host, kind):
     assert inside(host, kind, "python3 -c 'import multiprocessing as m; print(m.Pool(2).map(abs, [-1]))'") == [0, "[1]"]
     assert inside(host, kind, "cat /proc/cpuinfo /proc/meminfo /proc/self/cgroup >/dev/null && head -c8 /dev/urandom | wc -c") == [0, "8"]
     assert inside(host, kind, "ls -d $(find /sys/fs/cgroup -maxdepth 1 -mindepth 1 | head -1) >/dev/null; echo $?") == [0, "0"]
+    devices = inside(host, kind, "ls /dev")[1].split()
+    assert {"null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm", "fd", "stdin", "stdout", "stderr", "log"} <= set(devices)
+    assert devices == inside(host, "closed", "ls /dev")[1].split(), "as systemd makes it for a unit"
+    assert inside(host, kind, "python3 -c 'import os; m, s = os.openpty(); os.write(m, b\"x\\n\"); print(os.ttyname(s), os.read(s, 9))'")[1] \
+        .endswith(" b'x\\n'"), "a terminal of its own"
     inside(host, kind, f"logger -t from-a-run hello from {kind}")
     host.wait_until(lambda: f"hello from {kind}" in host.journal("-t", "from-a-run"))
 
@@ -190,6 +201,21 @@ def test_kinds_do_without_a_masked_view(host):
     finally:
         host.sh("systemctl unmask reeve-view.service; systemctl daemon-reload; systemctl restart reeve-run-view.socket")
     assert inside(host, "view", "ls /etc/reeve")[0] != 0 and host.is_active("reeve-view.service")
+
+
+def test_the_view_is_not_made_with_the_hosts_devices(host):
+    p = host.exec("/usr/lib/reeve/reeve-view", "up", check=False)
+    assert p.returncode == 1 and "host's devices" in p.stderr and "reeve-view.service" in p.stderr
+    assert inside(host, "view", "echo ok") == [0, "ok"], "the view that was there is there"
+
+
+def test_terminals_of_runs_are_not_the_hosts(host):
+    host.sh("systemd-run -q --unit=terminal python3 -c 'import os, time; os.openpty(); time.sleep(60)'")
+    try:
+        host.wait_until("ls /dev/pts/[0-9]*")
+        assert inside(host, "view", "ls /dev/pts") == [0, "ptmx"]
+    finally:
+        host.sh("systemctl stop terminal.service")
 
 
 def test_nobody_destroys_the_host_through_the_view(host):
@@ -269,8 +295,9 @@ def test_systemd_accepts_the_installed_units(host):
     units = [f"/run/systemd/generator/reeve-run-{k}{end}" for k in KINDS for end in ("@.service", ".socket")]
     p = host.exec("systemd-analyze", "verify", "--man=no", *units)
     assert p.stderr == ""
-    for kind in ("closed", "a-b.c_d", "view"):
-        p = host.exec("systemd-analyze", "security", "--offline=true", "--threshold=15", f"/run/systemd/generator/reeve-run-{kind}@.service")
+    # What takes the view says less than it does: reeve-view(8) has what was measured.
+    for kind, exposure in ("closed", 15), ("a-b.c_d", 25), ("view", 25):
+        p = host.exec("systemd-analyze", "security", "--offline=true", f"--threshold={exposure}", f"/run/systemd/generator/reeve-run-{kind}@.service")
         assert p.returncode == 0
 
 
