@@ -6,6 +6,8 @@
 #define BATCH_BYTES_MAX (8UL * 1024 * 1024)
 #define TRIES_MAX       5U
 #define DOUBT_USEC      (20 * USEC_PER_SEC) /* for the database to come back and tell */
+#define HELD_TRIES      2U /* of an order whose key another transaction holds, a second apart */
+#define HELD_MAX        4U /* such orders at a time: each try takes the connection for lock_timeout */
 #define HINT_USEC       (20 * USEC_PER_MSEC) /* at most one notification in this time */
 
 typedef enum OrderPlace {
@@ -14,6 +16,8 @@ typedef enum OrderPlace {
         ORDER_SENT, /* in Enqueuer.sent */
         ORDER_DOUBT, /* in Enqueuer.doubt */
         ORDER_ASKED, /* in Enqueuer.asked */
+        ORDER_HELD, /* until the timer */
+        _ORDER_PLACE_MAX,
 } OrderPlace;
 
 typedef struct OrderJob {
@@ -28,7 +32,7 @@ struct EnqueueOrder {
         StrBuf text;
         OrderJob *jobs;
         unsigned n_jobs, n_allocated;
-        unsigned tries;
+        unsigned tries, n_held;
         bool alone;
         usec_t doubt_until;
         EnqueueCallback callback; /* NULL: nobody waits any more */
@@ -42,7 +46,7 @@ typedef struct OrderList {
 struct Enqueuer {
         sd_event *event;
         Store *store;
-        OrderList lists[ORDER_ASKED + 1];
+        OrderList lists[_ORDER_PLACE_MAX];
         StoreRequest *statement, *question;
         sd_event_source *kick, *timer;
         usec_t hinted_usec;
@@ -104,7 +108,7 @@ EnqueueOrder *enqueue_order_free(EnqueueOrder *o)
         o->callback = NULL;
         /* What the server may have taken is seen to its end, for the rows of the others in the
          * batch are counted from its place. */
-        if (o->place == ORDER_NEW || o->place == ORDER_QUEUED || o->place == ORDER_DOUBT)
+        if (o->place != ORDER_SENT && o->place != ORDER_ASKED)
                 destroy_order(o);
         return NULL;
 }
@@ -273,6 +277,28 @@ static void refuse_sent(Enqueuer *e)
                 finish(o, -EIO, NULL, store_last_error(e->store));
 }
 
+static unsigned count_orders(const OrderList *l)
+{
+        unsigned n = 0;
+
+        for (const EnqueueOrder *o = l->first; o; o = o->next)
+                n++;
+        return n;
+}
+
+/* Its key is held: by a transaction that is left open, or by one whose commit is slow. */
+static void hold_order(EnqueueOrder *o)
+{
+        Enqueuer *e = o->enqueuer;
+
+        if (!o->callback)
+                destroy_order(o);
+        else if (++o->n_held > HELD_TRIES || count_orders(e->lists + ORDER_HELD) >= HELD_MAX)
+                finish(o, -EAGAIN, NULL, store_last_error(e->store));
+        else
+                move_order(o, ORDER_HELD, false);
+}
+
 /* A conflict with others' transactions, or a server without room. One that is left open may hold a
  * key for long: orders that went together with the one that wants it do not wait for that. */
 static void retry_sent(Enqueuer *e)
@@ -281,7 +307,7 @@ static void retry_sent(Enqueuer *e)
         bool held = strstr(store_last_error(e->store), ENQUEUE_HELD);
 
         if (held && o && o == e->lists[ORDER_SENT].last)
-                finish(o, -EAGAIN, NULL, store_last_error(e->store));
+                hold_order(o);
         else
                 send_again(e, held, -EAGAIN);
 }
@@ -443,7 +469,9 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
                 if (usec >= o->doubt_until)
                         finish(o, -ECONNRESET, NULL, NULL);
         }
-        ask(e);
+        while (e->lists[ORDER_HELD].first)
+                move_order(e->lists[ORDER_HELD].first, ORDER_QUEUED, false);
+        enqueuer_kick(e);
         (void) sd_event_source_set_time_relative(s, USEC_PER_SEC);
         return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
@@ -466,7 +494,7 @@ int enqueuer_new(sd_event *event, Store *store, Enqueuer **ret)
         if (r < 0)
                 return r;
         (void) sd_event_source_set_description(e->kick, "enqueue");
-        (void) sd_event_source_set_description(e->timer, "enqueue-doubt");
+        (void) sd_event_source_set_description(e->timer, "enqueue-tick");
         *ret = TAKE_PTR(e);
         return 0;
 }
@@ -504,6 +532,5 @@ void enqueuer_get_stats(const Enqueuer *e, EnqueuerStats *ret)
         *ret = e->stats;
         ret->n_waiting = 0;
         for (unsigned i = 0; i < ELEMENTSOF(e->lists); i++)
-                for (const EnqueueOrder *o = e->lists[i].first; o; o = o->next)
-                        ret->n_waiting++;
+                ret->n_waiting += count_orders(e->lists + i);
 }

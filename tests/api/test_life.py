@@ -342,6 +342,22 @@ def test_a_key_in_a_transaction_that_is_left_open_holds_up_nobody_else(api):
     assert api.post("/api/jobs", {"kind": "echo", "unique_key": "k"}).status == 200
 
 
+def test_a_key_whose_transaction_is_slow_is_waited_for(api):
+    """A commit that takes longer than lock_timeout (a disk that stalls, another API's group of creates) is no reason to refuse."""
+    slow = api.db.connect("postgres")
+    cursor, replies = slow.cursor(), []
+    cursor.execute("select reeve.enqueue('echo', '1', '{\"unique_key\": \"k\"}')")
+    cursor.execute("select max(id::text) from reeve.job")
+    id = cursor.fetchone()[0]
+    asking = threading.Thread(target=lambda: replies.append(api.post("/api/jobs", {"kind": "echo", "unique_key": "k"})))
+    asking.start()
+    for waits in (1, 0):   # until it has given up once
+        wait_for(lambda: api.db.value("select count(*) from pg_stat_activity where usename = 'reeve_api' and wait_event_type = 'Lock'") == waits)
+    slow.commit()
+    asking.join(30)
+    assert (replies[0].status, replies[0].json["id"]) == (200, id)
+
+
 def test_a_cancel_in_a_transaction_that_is_left_open_holds_up_nobody_else(api):
     job = api.create()
     open_transaction = api.db.connect("postgres")
