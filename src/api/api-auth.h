@@ -15,3 +15,7 @@ void rate_check(Call *c, CallReady ready);
 int keyring_new(Keyring **ret);
 Keyring *keyring_free(Keyring *k);
 void keyring_forget(Keyring *k);
+
+/* Whether the caller may see what belongs to them. */
+bool caller_sees(const Caller *k, const char *tenant, const char *subject);
+bool caller_may(const Caller *k, ApiRight right);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "api-auth.h"
 #include "api-private.h"
 #include "fd-util.h"
 #include "http-field.h"
@@ -38,7 +39,8 @@ static void on_list_job(int error, const char *const *row, void *userdata)
 
         if (is_visible(c, error, row))
                 (void) call_failed(c,
-                        store_list_files(c->api->store, c->id, FILES_MAX, on_list, c, &c->pending));
+                        store_list_files(
+                                call_reader(c), c->id, FILES_MAX, on_list, c, &c->pending));
 }
 
 void handle_files(HttpRequest *r, void *userdata)

@@ -174,7 +174,7 @@ void handle_flags(HttpRequest *r, void *userdata)
 {
         Call *c = userdata;
 
-        (void) call_failed(c, store_list_flags(c->api->store, NULL, on_flags, c, &c->pending));
+        (void) call_failed(c, store_list_flags(call_reader(c), NULL, on_flags, c, &c->pending));
 }
 
 static void no_such_flag(Call *c)
@@ -206,7 +206,7 @@ void handle_flag(HttpRequest *r, void *userdata)
         const char *key = http_request_get_param(r, "key");
         Call *c = userdata;
 
-        (void) call_failed(c, store_list_flags(c->api->store, key, on_flag, c, &c->pending));
+        (void) call_failed(c, store_list_flags(call_reader(c), key, on_flag, c, &c->pending));
 }
 
 static void on_flag_history(int error, const char *const *row, void *userdata)

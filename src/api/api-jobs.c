@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 
+#include "api-auth.h"
 #include "api-jobs.h"
 #include "http-field.h"
 #include "job.h"
@@ -282,7 +283,7 @@ static void on_history_job(int error, const char *const *row, void *userdata)
         if (call_sees_job(c, error, row))
                 (void) call_failed(c,
                         store_list_history(
-                                c->api->store, c->id, HISTORY_MAX, on_history, c, &c->pending));
+                                call_reader(c), c->id, HISTORY_MAX, on_history, c, &c->pending));
 }
 
 void handle_history(HttpRequest *r, void *userdata)
@@ -301,7 +302,7 @@ void handle_queues(HttpRequest *r, void *userdata)
 {
         Call *c = userdata;
 
-        (void) call_failed(c, store_list_queues(c->api->store, on_queues, c, &c->pending));
+        (void) call_failed(c, store_list_queues(call_reader(c), on_queues, c, &c->pending));
 }
 
 static void on_workers(int error, const char *const *row, void *userdata)
@@ -313,7 +314,7 @@ void handle_workers(HttpRequest *r, void *userdata)
 {
         Call *c = userdata;
 
-        (void) call_failed(c, store_list_workers(c->api->store, on_workers, c, &c->pending));
+        (void) call_failed(c, store_list_workers(call_reader(c), on_workers, c, &c->pending));
 }
 
 static void on_kinds(int error, const char *const *row, void *userdata)
@@ -325,5 +326,5 @@ void handle_kinds(HttpRequest *r, void *userdata)
 {
         Call *c = userdata;
 
-        (void) call_failed(c, store_list_kinds(c->api->store, on_kinds, c, &c->pending));
+        (void) call_failed(c, store_list_kinds(call_reader(c), on_kinds, c, &c->pending));
 }

@@ -149,7 +149,7 @@ void handle_list_keys(HttpRequest *r, void *userdata)
 {
         Call *c = userdata;
 
-        (void) call_failed(c, store_list_api_keys(c->api->store, on_keys, c, &c->pending));
+        (void) call_failed(c, store_list_api_keys(call_reader(c), on_keys, c, &c->pending));
 }
 
 static void on_revoked(int error, const char *const *row, void *userdata)

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "api-auth.h"
 #include "api-private.h"
 #include "job.h"
 #include "parse-util.h"
@@ -115,5 +116,5 @@ void handle_list(HttpRequest *r, void *userdata)
                 q.filter.tenant = c->caller.tenant;
         if (c->caller.subject[0])
                 q.filter.subject = c->caller.subject;
-        (void) call_failed(c, store_list_jobs(c->api->store, &q.filter, on_page, c, &c->pending));
+        (void) call_failed(c, store_list_jobs(call_reader(c), &q.filter, on_page, c, &c->pending));
 }

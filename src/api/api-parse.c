@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 
+#include "api-auth.h"
 #include "api-create.h"
 #include "parse-util.h"
 

@@ -61,6 +61,7 @@ struct Call {
         Caller caller;
         char id[UUID_TEXT_SIZE]; /* the {id} of the path, in lower case */
         StoreRequest *pending; /* cancelled with the call */
+        Store *asked; /* by call_reader(), for its error; NULL: Api.store */
         void (*cleanup)(Call *c); /* frees data */
         void *data;
         char *fields[CALL_FIELDS][2]; /* names and values for its answer */
@@ -82,7 +83,7 @@ typedef struct Keyring Keyring;
 struct Api {
         sd_event *event;
         Settings settings;
-        Store *store;
+        Store *store, *reads; /* reads: see call_reader() */
         BlobStore *blobs; /* NULL: uploads are refused */
         Router *router;
         HttpRoute *routes;
@@ -131,9 +132,8 @@ static inline bool call_failed(Call *c, int r)
                 call_fault(c, r);
         return r < 0;
 }
-/* Whether the caller may see what belongs to them. */
-bool caller_sees(const Caller *k, const char *tenant, const char *subject);
-bool caller_may(const Caller *k, ApiRight right);
+/* Whom to ask for a list: a connection behind which nothing else waits; if away, the one of all. */
+Store *call_reader(Call *c);
 
 /* Collects a body of at most max bytes for done, which the call's data must survive. */
 void call_collect(Call *c, uint64_t max, HttpBodyDone done);

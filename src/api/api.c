@@ -124,7 +124,7 @@ void call_fault(Call *c, int error)
         case -EIO:
         case -EPROTO:
                 log_error("%s %s: %s", http_method_to_string(c->route->method), c->route->pattern,
-                        store_last_error(c->api->store));
+                        store_last_error(c->asked ? c->asked : c->api->store));
                 call_problem(c, PROBLEM_INTERNAL, "The log of reeve-api.service says more.");
                 break;
         default:
@@ -132,6 +132,12 @@ void call_fault(Call *c, int error)
                         c->route->pattern);
                 call_problem(c, problem_from_errno(error), "Failed: %s.", strerror(-error));
         }
+}
+
+Store *call_reader(Call *c)
+{
+        c->asked = store_is_connected(c->api->reads) ? c->api->reads : c->api->store;
+        return c->asked;
 }
 
 void call_json_buf(Call *c, unsigned status, StrBuf *json, const char *location)
@@ -529,8 +535,16 @@ static int start_store(Api *a)
                 .on_hint = on_store_hint,
                 .userdata = a,
         };
+        const StoreConfig reads = {
+                .conninfo = config.conninfo,
+                .role = config.role,
+                .application_name = "reeve-api reads",
+                .prepared = config.prepared,
+        };
         int r = store_new(a->event, &config, &a->store);
 
+        if (r >= 0)
+                r = store_new(a->event, &reads, &a->reads);
         return r < 0 ? log_error_errno(r, "Failed to prepare the connection to the database: %m")
                      : 0;
 }
@@ -588,6 +602,7 @@ Api *api_free(Api *a)
         keyring_free(a->keyring);
         enqueuer_free(a->enqueuer);
         flag_set_free(a->flags);
+        store_free(a->reads);
         store_free(a->store);
         router_free(a->router);
         blob_store_free(a->blobs);

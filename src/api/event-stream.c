@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "api-auth.h"
 #include "api-jobs.h"
 #include "event-feed.h"
 

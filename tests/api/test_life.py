@@ -251,6 +251,36 @@ def test_stopped_backend(database, server, start):
     load.finish(database)
 
 
+READER = "select pid from pg_stat_activity where application_name = 'reeve-api reads'"
+
+
+def test_lists_that_take_long_hold_up_nothing_else(api, server):
+    """Lists have a connection of their own. Here five of them wait for a server process that stands still."""
+    api.create()
+    wait_for(lambda: api.db.sql(READER))
+    pid, lists = api.db.value(READER), []
+    with server.stop_backend(pid):
+        waiting = [threading.Thread(target=lambda: lists.append(api.get("/api/jobs", timeout=60))) for _ in range(5)]
+        for t in waiting:
+            t.start()
+        time.sleep(0.3)   # they are on their way
+        for n in range(20):
+            assert api.post("/api/jobs", {"kind": "echo", "payload": n}).status == 202
+        assert api.get("/health").json["checks"]["database"] == "ok" and not lists
+    for t in waiting:
+        t.join(30)
+    assert [r.status for r in lists] == [200] * 5 and {len(r.json["jobs"]) for r in lists} <= {1, 21}
+
+
+def test_lists_go_on_without_their_connection(api, database):
+    api.create()
+    for _ in range(20):
+        database.sql(f"select pg_terminate_backend(({READER} limit 1))")
+        r = api.get("/api/jobs")
+        assert r.status in (200, 503) and (r.status == 503 or len(r.json["jobs"]) == 1)
+    wait_for(lambda: api.get("/api/jobs").status == 200 and database.sql(READER), 20, "a new connection for lists")
+
+
 def test_metrics(api):
     api.create()
     api.get("/api/nothing")

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "api-auth.h"
 #include "pdf-form.h"
 #include "pdf-store.h"
 
@@ -52,7 +53,7 @@ static void on_chunks_job(int error, const char *const *row, void *userdata)
 
         if (pdf_job_is_visible(c, error, row))
                 (void) call_failed(
-                        c, pdf_store_list_chunks(c->api->store, c->id, on_chunks, c, &c->pending));
+                        c, pdf_store_list_chunks(call_reader(c), c->id, on_chunks, c, &c->pending));
 }
 
 void handle_pdf_chunks(HttpRequest *request, void *userdata)
