@@ -144,6 +144,7 @@ void child_report(Launcher *l, bool last)
         ExecProgress *p = &l->progress;
         RunFrame f = { .run_id = l->run.run_id };
         usec_t now = launcher_now(l);
+        bool open;
 
         if (l->run.run_id == 0)
                 return;
@@ -157,14 +158,17 @@ void child_report(Launcher *l, bool last)
         if (p->extend) {
                 p->extend = false;
                 if (l->timeout_at < now + p->extend_usec)
-                        l->timeout_at = now + p->extend_usec;
+                        l->timeout_at = l->extended_to = now + p->extend_usec;
+        }
+        open = last || (now >= l->progress_at && !launcher_is_congested(l));
+        if (open && l->extended_to > now) {
                 f.type = RUN_FRAME_EXTEND;
-                f.extend.usec = p->extend_usec;
+                f.extend.usec = l->extended_to - now;
+                l->extended_to = 0;
+                l->progress_at = now + PROGRESS_PERIOD_USEC;
                 launcher_send(l, &f, -EBADF);
         }
-
-        if ((p->changed || (p->alive && !last)) &&
-                (last || (now >= l->progress_at && !launcher_is_congested(l)))) {
+        if (open && (p->changed || (p->alive && !last))) {
                 f.type = p->changed ? RUN_FRAME_PROGRESS : RUN_FRAME_ALIVE;
                 if (p->changed) {
                         f.progress.progress = p->progress;

@@ -133,6 +133,7 @@ static void flush_queue(Launcher *l)
         if (!l->queue)
                 l->queue_last = NULL;
         watch_socket(l);
+        launcher_arm(l);
 }
 
 static int receive_frame(Launcher *l)
@@ -210,7 +211,9 @@ void launcher_arm(Launcher *l)
 
         if (l->state == RUN_STATE_RUNNING) {
                 at = l->timeout_at < l->watchdog_at ? l->timeout_at : l->watchdog_at;
-                if (l->progress.changed || l->progress.alive)
+                /* While the worker is behind, its socket wakes us. */
+                if ((l->progress.changed || l->progress.alive || l->extended_to > 0) &&
+                        !launcher_is_congested(l))
                         at = at < l->progress_at ? at : l->progress_at;
         } else if (l->state == RUN_STATE_STOPPING || l->state == RUN_STATE_KILLING)
                 at = l->kill_at;

@@ -70,6 +70,7 @@ typedef struct Launcher {
         ExecLog log;
         ExecProgress progress;
         usec_t progress_at; /* not before this is progress sent again */
+        usec_t extended_to; /* timeout_at that is to be told; 0: none */
 
         /* of the run */
         RunFrame run;
@@ -134,8 +135,7 @@ void child_done(Launcher *l);
 void child_catch_up(Launcher *l);
 /* Closes a persistent handler's standard input and sends TERM to the process group. */
 void child_terminate(Launcher *l);
-/* Sends on what the handler said about itself, not more often than is good unless it is the last.
- */
+/* Sends on what the handler said about itself, unless it did just now; the last word always. */
 void child_report(Launcher *l, bool last);
 
 /* persistent.c */

@@ -37,7 +37,7 @@ void slot_clear(Launcher *l)
         l->n_inputs = l->n_outputs_sent = 0;
         l->started_at = 0;
         l->timeout_at = l->watchdog_at = l->kill_at = l->give_up_at = USEC_INFINITY;
-        l->progress_at = 0;
+        l->progress_at = l->extended_to = 0;
         l->end = (RunFrame){ .type = RUN_FRAME_END, .end = { .exit = -1 } };
         l->log.job_id = l->log.run_id = l->log.kind = l->log.queue = NULL;
 }

@@ -320,6 +320,17 @@ def test_extend_timeout(py):
     assert [f["usec"] for f in end.frames if f["type"] == "extend"] == [2000000]
 
 
+def test_a_flood_of_extensions_is_merged(py):
+    end = py(NOTIFY + """
+import time
+for n in range(3000):
+    say(f'EXTEND_TIMEOUT_USEC={2000000 + n}')
+time.sleep(0.8)""").run(timeout_usec=400000)
+    assert end["cause"] == "exit" and end["exit"] == 0
+    told = [f["usec"] for f in end.frames if f["type"] == "extend"]
+    assert 1 < len(told) < 100 and 1500000 < told[-1] <= 2002999
+
+
 def test_timeout(sh):
     t = time.monotonic()
     end = sh("sleep 60").run(timeout_usec=200000)
