@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+
 #include "api-private.h"
+#include "http-field.h"
 #include "parse-util.h"
+#include "sha256.h"
 #include "store-control.h"
 
 /* Flags: evaluated in memory by OFREP 0.3.0 (open-feature/protocol), read from the database for
@@ -10,14 +14,20 @@
 
 /* ---- POST /ofrep/v1/evaluate/flags/{key} ---- */
 
-/* An answer of OFREP's, which is no problem+json. */
+typedef struct BodyText {
+        const char *data;
+        size_t size;
+} BodyText;
+
+/* An answer of OFREP's, which is no problem+json. key: NULL if no single flag was asked for. */
 static void refuse(Call *c, unsigned status, const char *key, const char *code, const char *details)
 {
         _cleanup_(strbuf_done) StrBuf b = {};
         JsonWriter w = json_writer(&b);
 
         json_open_object(&w, NULL);
-        json_put_string(&w, "key", key);
+        if (key)
+                json_put_string(&w, "key", key);
         json_put_string(&w, "errorCode", code);
         json_put_string(&w, "errorDetails", details);
         json_close(&w);
@@ -33,46 +43,41 @@ static void refuse_json(Call *c, const char *key, const char *code, const JsonEr
         refuse(c, 400, key, code, strbuf_str(&b));
 }
 
-static void answer(Call *c, const Flag *f, const FlagResult *result)
+static void put_evaluation(JsonWriter *w, const FlagSet *set, const Flag *f, FlagContext *who)
 {
-        const char *value = result->on ? f->value_on : f->value_off;
-        _cleanup_(strbuf_done) StrBuf b = {};
-        JsonWriter w = json_writer(&b);
+        FlagResult result = flag_set_evaluate(set, f, who);
+        const char *value = result.on ? f->value_on : f->value_off;
 
-        json_open_object(&w, NULL);
-        json_put_string(&w, "key", f->key);
-        json_put_raw(&w, "value", value, strlen(value));
-        json_put_string(&w, "reason", flag_reason_to_string(result->reason));
-        json_put_string(&w, "variant", result->on ? "on" : "off");
-        json_open_object(&w, "metadata");
-        json_put_int(&w, "version", f->version);
-        if (flag_set_is_stale(c->api->flags))
-                json_put_bool(&w, "stale", true);
-        if (result->error)
-                json_put_string(&w, "error", result->error);
-        json_close(&w);
-        json_close(&w);
-        if (!call_failed(c, json_writer_end(&w)))
-                call_json_buf(c, 200, &b, NULL);
+        json_open_object(w, NULL);
+        json_put_string(w, "key", f->key);
+        json_put_raw(w, "value", value, strlen(value));
+        json_put_string(w, "reason", flag_reason_to_string(result.reason));
+        json_put_string(w, "variant", result.on ? "on" : "off");
+        json_open_object(w, "metadata");
+        json_put_int(w, "version", f->version);
+        if (flag_set_is_stale(set))
+                json_put_bool(w, "stale", true);
+        if (result.error)
+                json_put_string(w, "error", result.error);
+        json_close(w);
+        json_close(w);
 }
 
-static void evaluate_collected(HttpRequest *r, const char *data, size_t size, void *userdata)
+/* Whom the body tells of; the texts are d's. Answers and returns false if it cannot be read. key:
+ * in the answer, or NULL. */
+static bool read_context(
+        Call *c, const char *key, const BodyText *body, JsonDocument **ret, FlagContext *who)
 {
         _cleanup_(json_document_freep) JsonDocument *d = NULL;
-        Call *c = userdata;
-        const char *key = http_request_get_param(r, "key");
         const JsonValue *context = NULL;
-        FlagContext who;
-        FlagResult result;
-        const Flag *f;
         JsonError e = {};
         int k = 0;
 
-        if (size > 0) /* no body is an empty context */
-                k = json_parse(data, size, REEVE_JSON_DEPTH_MAX, &d, &e);
+        if (body->size > 0) /* no body is an empty context */
+                k = json_parse(body->data, body->size, REEVE_JSON_DEPTH_MAX, &d, &e);
         if (k == -ENOMEM) {
                 call_fault(c, k);
-                return;
+                return false;
         }
         if (k >= 0 && d && !json_value_is(json_document_root(d), JSON_OBJECT)) {
                 json_error_at(&e, json_document_root(d), "expected an object");
@@ -80,35 +85,111 @@ static void evaluate_collected(HttpRequest *r, const char *data, size_t size, vo
         }
         if (k < 0) {
                 refuse_json(c, key, "PARSE_ERROR", &e);
-                return;
+                return false;
         }
         if (d)
                 k = json_get_typed(json_document_root(d), "context", JSON_OBJECT, &context, &e);
         if (k >= 0)
-                k = flag_context_init(&who, context, &e);
+                k = flag_context_init(who, context, &e);
         if (k < 0) {
                 refuse_json(c, key, "INVALID_CONTEXT", &e);
-                return;
+                return false;
         }
+        *ret = TAKE_PTR(d);
+        return true;
+}
+
+static void evaluate_collected(HttpRequest *r, const char *data, size_t size, void *userdata)
+{
+        _cleanup_(json_document_freep) JsonDocument *d = NULL;
+        const BodyText body = { .data = data, .size = size };
+        _cleanup_(strbuf_done) StrBuf b = {};
+        JsonWriter w = json_writer(&b);
+        Call *c = userdata;
+        const char *key = http_request_get_param(r, "key");
+        FlagContext who;
+        const Flag *f;
+
+        if (!read_context(c, key, &body, &d, &who))
+                return;
         f = flag_set_find(c->api->flags, key);
         if (!f) {
                 refuse(c, 404, key, "FLAG_NOT_FOUND", "There is no such flag.");
                 return;
         }
-        result = flag_set_evaluate(c->api->flags, f, &who);
-        answer(c, f, &result);
+        put_evaluation(&w, c->api->flags, f, &who);
+        if (!call_failed(c, json_writer_end(&w)))
+                call_json_buf(c, 200, &b, NULL);
+}
+
+/* Whether there is something to evaluate; answered if not. */
+static bool are_loaded(Call *c)
+{
+        if (flag_set_is_loaded(c->api->flags))
+                return true;
+        call_problem(c, PROBLEM_UNAVAILABLE,
+                "The flags have not been read yet: the database is away, or its schema is too old. "
+                "Try again.");
+        return false;
 }
 
 void handle_evaluate_flag(HttpRequest *r, void *userdata)
 {
         Call *c = userdata;
 
-        if (!flag_set_is_loaded(c->api->flags))
-                call_problem(c, PROBLEM_UNAVAILABLE,
-                        "The flags have not been read yet: the database is away, or its schema is "
-                        "too old. Try again.");
-        else
+        if (are_loaded(c))
                 call_collect(c, c->route->body_max, evaluate_collected);
+}
+
+/* ---- POST /ofrep/v1/evaluate/flags ---- */
+
+/* The tag is of what is said: a change that says the same to this one is none. */
+static void reply_all(Call *c, StrBuf *b)
+{
+        _cleanup_(http_response_freep) HttpResponse *response = NULL;
+        char hash[SHA256_HEX_MAX], etag[40];
+        unsigned status = 200;
+
+        if (call_failed(c, sha256_hex(strbuf_str(b), b->len, hash)))
+                return;
+        (void) snprintf(etag, sizeof(etag), "\"%.32s\"", hash);
+        if (http_etag_matches(http_request_get_header(c->request, "If-None-Match"), etag))
+                status = 304;
+        response = http_response_new(status);
+        if (!response || http_response_add(response, "ETag", etag) < 0 ||
+                http_response_add(response, "Cache-Control", "private, no-cache") < 0 ||
+                (status != 304 && http_response_take_body(response, "application/json", b) < 0))
+                response = http_response_free(response);
+        call_reply(c, TAKE_PTR(response), status);
+}
+
+static void evaluate_all_collected(HttpRequest *r, const char *data, size_t size, void *userdata)
+{
+        _cleanup_(json_document_freep) JsonDocument *d = NULL;
+        const BodyText body = { .data = data, .size = size };
+        _cleanup_(strbuf_done) StrBuf b = {};
+        JsonWriter w = json_writer(&b);
+        Call *c = userdata;
+        FlagContext who;
+
+        if (!read_context(c, NULL, &body, &d, &who))
+                return;
+        json_open_object(&w, NULL);
+        json_open_array(&w, "flags");
+        for (unsigned i = 0; i < flag_set_count(c->api->flags); i++)
+                put_evaluation(&w, c->api->flags, flag_set_get(c->api->flags, i), &who);
+        json_close(&w);
+        json_close(&w);
+        if (!call_failed(c, json_writer_end(&w)))
+                reply_all(c, &b);
+}
+
+void handle_evaluate_flags(HttpRequest *r, void *userdata)
+{
+        Call *c = userdata;
+
+        if (are_loaded(c))
+                call_collect(c, c->route->body_max, evaluate_all_collected);
 }
 
 /* ---- GET /api/flags ---- */

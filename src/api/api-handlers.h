@@ -30,6 +30,7 @@ void handle_run_fail(HttpRequest *r, void *userdata);
 void handle_run_extend(HttpRequest *r, void *userdata);
 void handle_run_progress(HttpRequest *r, void *userdata);
 void handle_evaluate_flag(HttpRequest *r, void *userdata);
+void handle_evaluate_flags(HttpRequest *r, void *userdata);
 void handle_flags(HttpRequest *r, void *userdata);
 void handle_flag(HttpRequest *r, void *userdata);
 void handle_flag_history(HttpRequest *r, void *userdata);

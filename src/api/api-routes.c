@@ -46,6 +46,8 @@ static const HttpRoute routes[] = {
         { HTTP_GET, "/api/flags/{key}", handle_flag, API_FLEET, 0, 0, "a flag" },
         { HTTP_GET, "/api/flags/{key}/history", handle_flag_history, API_FLEET, 0, 0,
                 "who changed a flag, when and why" },
+        { HTTP_POST, "/ofrep/v1/evaluate/flags", handle_evaluate_flags, API_EVALUATE, MAY_BODY,
+                API_BODY_SMALL, "what all flags say for somebody (OpenFeature)" },
         { HTTP_POST, "/ofrep/v1/evaluate/flags/{key...}", handle_evaluate_flag, API_EVALUATE,
                 MAY_BODY, API_BODY_SMALL, "what a flag says for somebody (OpenFeature)" },
         { HTTP_GET, "/api/keys", handle_list_keys, API_ADMIN, 0, 0, "list keys" },

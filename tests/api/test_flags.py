@@ -119,6 +119,45 @@ def test_who_may_evaluate(control, start):
         assert api.get("/api/flags", head, tcp=True).status == listed, role
 
 
+def test_all_flags_at_once(control, start):
+    control.create("async", enabled=True, percent=10000, allow=["ann"], rules=SIZE_RULE)
+    control.create("off", percent=100000)
+    control.create("mod", enabled=True, percent=25000, bucketing="modulo")
+    control.create("gone", enabled=True)
+    control.change("archive-flag", "gone")
+    api = start()
+    path = "/ofrep/v1/evaluate/flags"
+    for context in ({"targetingKey": "ann"}, {"targetingKey": "24", "size": 20000000}, {"targetingKey": "bob"}, {}):
+        r = api.post(path, {"context": context})
+        assert r.status == 200 and r.headers["Content-Type"] == "application/json"
+        assert r.json == {"flags": [evaluate(api, key, **context) for key in ("async", "mod", "off")]}
+    assert api.post(path).json == r.json, "no body is an empty context"
+
+    # The tag is of what is said to this one, and as exact as that.
+    r = api.post(path, {"context": {"targetingKey": "ann"}})
+    tag = r.headers["ETag"]
+    assert tag[0] == tag[-1] == '"' and api.post(path, {"context": {"targetingKey": "bob"}}).headers["ETag"] != tag
+    for asked in (tag, f'W/{tag}', f'"other", {tag}', "*"):
+        again = api.post(path, {"context": {"targetingKey": "ann"}}, {"If-None-Match": asked})
+        assert again.status == 304 and not again.body and again.headers["ETag"] == tag, asked
+    assert api.post(path, {"context": {"targetingKey": "bob"}}, {"If-None-Match": tag}).status == 200
+    control.change("set-flag-percent", "off", 5)
+    new = wait_for(lambda: (a := api.post(path, {"context": {"targetingKey": "ann"}}, {"If-None-Match": tag})).status == 200 and a,
+                   10, "a change changes the tag")
+    assert [f["metadata"]["version"] for f in new.json["flags"]] == [1, 1, 2]
+
+
+def test_bad_bodies_for_all_flags(start):
+    api = start()
+    path = "/ofrep/v1/evaluate/flags"
+    assert api.post(path, {"context": {}}).json == {"flags": []}
+    for body, code in (("{", "PARSE_ERROR"), ("[]", "PARSE_ERROR"), ('{"context":1}', "INVALID_CONTEXT"),
+                       ('{"context":{"targetingKey":{}}}', "INVALID_CONTEXT")):
+        r = api.post(path, body, {"Content-Type": "application/json"})
+        assert r.status == 400 and r.json["errorCode"] == code and r.json["errorDetails"] and "key" not in r.json, r
+    assert api.get(path).status == 405 and api.post(path, {}, tcp=True).status == 401
+
+
 # ---- changes arrive
 
 
