@@ -32,6 +32,13 @@ alter role reeve_api set statement_timeout = '30s';
 alter role reeve_worker set lock_timeout = '500ms';
 alter role reeve_api set lock_timeout = '500ms';
 
+-- For reevectl doctor: it looks for transactions of others that have been open for long. (From 16 on only who may grant it can.)
+select 'grant pg_read_all_stats to reeve_owner'
+where current_setting('server_version_num')::integer < 160000
+        or pg_has_role('pg_read_all_stats', 'member with admin option')
+        or (select r.rolsuper from pg_roles r where r.rolname = current_user)
+\gexec
+
 select format('create database %I owner reeve_owner template template0 encoding ''UTF8'' lc_collate ''C'' lc_ctype ''C''',
         :'database')
 where not exists (select from pg_database d where d.datname = :'database')

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "ctl-status.h"
+#include "ctl-doctor.h"
 #include "fd-util.h"
 #include "job.h"
 
@@ -45,31 +45,48 @@ int verb_migrate(Ctl *c)
         return become(REEVE_LIBEXECDIR "/reeve-migrate", first, c->args, c->n_args);
 }
 
-/* Whether this host's journal has a line of the job. */
-static bool journal_knows(const char *match)
+int run_and_read(const char *const *argv, bool quiet, size_t size_max, StrBuf *ret)
 {
-        char c;
-        bool knows;
-        int fds[2];
+        char buf[4096];
+        int fds[2], status = 0;
+        ssize_t n;
         pid_t pid;
 
         if (pipe2(fds, O_CLOEXEC) < 0)
-                return false;
+                return -errno;
+        fflush(stdout);
         pid = fork();
         if (pid == 0) {
                 int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-                if (null >= 0 && dup2(fds[1], STDOUT_FILENO) >= 0 && dup2(null, STDERR_FILENO) >= 0)
-                        execlp("journalctl", "journalctl", "--quiet", "--no-pager", "--lines=1",
-                                "--output=cat", match, (char *) NULL);
+                if (null >= 0 && dup2(fds[1], STDOUT_FILENO) >= 0 &&
+                        (!quiet || dup2(null, STDERR_FILENO) >= 0))
+                        execvp(argv[0], (char *const *) argv);
                 _exit(127);
         }
         safe_close(fds[1]);
-        knows = pid > 0 && read_all(fds[0], &c, 1) == 1;
+        /* What is too much is left: the program gets SIGPIPE. */
+        while (pid > 0 && ret->len < size_max && (n = read_all(fds[0], buf, sizeof(buf))) > 0)
+                strbuf_append(ret, buf, (size_t) n);
         safe_close(fds[0]);
-        while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
                 ;
-        return knows;
+        if (pid < 0 || strbuf_error(ret) < 0)
+                return -ENOMEM;
+        if (!WIFEXITED(status))
+                return -EPIPE;
+        return WEXITSTATUS(status) == 127 ? -ENOENT : WEXITSTATUS(status);
+}
+
+/* Whether this host's journal has a line of the job. */
+static bool journal_knows(const char *match)
+{
+        const char *const argv[] = { "journalctl", "--quiet", "--no-pager", "--lines=1",
+                "--output=cat", match, NULL };
+        _cleanup_(strbuf_done) StrBuf out = {};
+
+        (void) run_and_read(argv, true, 1, &out);
+        return out.len > 0;
 }
 
 static void print_log(const char *log)

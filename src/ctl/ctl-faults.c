@@ -5,33 +5,56 @@
 #include <systemd/sd-bus.h>
 #include <unistd.h>
 
+static const char *const level_names[_FAULT_LEVEL_MAX] = {
+        [FAULT_ERROR] = "error",
+        [FAULT_WARNING] = "warning",
+        [FAULT_NOTE] = "note",
+};
+
 void faults_done(Faults *f)
 {
         strbuf_done(&f->json);
-        strbuf_done(&f->text);
+        for (unsigned i = 0; i < _FAULT_LEVEL_MAX; i++)
+                strbuf_done(&f->texts[i]);
 }
 
-void faults_add(Faults *f, const char *remedy, const char *format, ...)
+int faults_error(const Faults *f)
+{
+        for (unsigned i = 0; i < _FAULT_LEVEL_MAX; i++)
+                if (strbuf_error(&f->texts[i]) < 0)
+                        return strbuf_error(&f->texts[i]);
+        return strbuf_error(&f->json);
+}
+
+/* What there is to say. NOLINTNEXTLINE(readability-function-size) */
+void faults_add(
+        Faults *f, FaultLevel level, const char *code, const char *remedy, const char *format, ...)
 {
         _cleanup_(strbuf_done) StrBuf what = {}, one = {};
         JsonWriter w = json_writer(&one);
+        StrBuf *text = &f->texts[level];
         va_list ap;
 
         va_start(ap, format);
         strbuf_vprintf(&what, format, ap);
         va_end(ap);
         json_open_object(&w, NULL);
+        json_put_string(&w, "level", level_names[level]);
+        json_put_string(&w, "code", code);
+        if (f->where)
+                json_put_string(&w, "where", f->where);
         json_put_string(&w, "what", strbuf_str(&what));
         json_put_string(&w, "remedy", remedy);
         json_close(&w);
         if (json_writer_end(&w) >= 0)
-                strbuf_printf(&f->json, "%s%s", f->n > 0 ? "," : "", strbuf_str(&one));
-        strbuf_puts(&f->text, "  - ");
-        text_clean(&f->text, strbuf_str(&what));
-        strbuf_puts(&f->text, "\n    ");
-        text_clean(&f->text, remedy);
-        strbuf_putc(&f->text, '\n');
-        f->n++;
+                strbuf_printf(&f->json, "%s%s", f->json.len > 0 ? "," : "", strbuf_str(&one));
+        strbuf_puts(text, "  - ");
+        text_clean(text, strbuf_str(&what));
+        strbuf_puts(text, "\n    ");
+        text_clean(text, remedy);
+        strbuf_putc(text, '\n');
+        f->n += level != FAULT_NOTE;
+        f->counts[level]++;
 }
 
 /* ---- this host ---- */
@@ -53,10 +76,12 @@ static void judge_program(Faults *f, const Kind *k, const char *key, char **word
         int r = words ? kind_check_program("", words[0], path, sizeof(path)) : 0;
 
         if (r == -ENOENT)
-                faults_add(f, "put it there, or change the kind: reevectl kinds check",
+                faults_add(f, FAULT_ERROR, "KIND_PROGRAM",
+                        "put it there, or change the kind: reevectl kinds check",
                         "Kind %s: its program %s=%s is missing.", k->name, key, words[0]);
         else if (r < 0)
-                faults_add(f, "chmod a+x it, or change the kind: reevectl kinds check",
+                faults_add(f, FAULT_ERROR, "KIND_PROGRAM",
+                        "chmod a+x it, or change the kind: reevectl kinds check",
                         "Kind %s: its program %s=%s cannot be executed (%s).", k->name, key,
                         words[0], strerror(-r));
 }
@@ -109,13 +134,14 @@ static void judge_sockets(Faults *f, const KindSet *set)
                         "systemctl daemon-reload; systemctl start " UNIT_PREFIX "%s" UNIT_SUFFIX,
                         name);
                 if (!states[i])
-                        faults_add(f, remedy,
+                        faults_add(f, FAULT_ERROR, "KIND_SOCKET", remedy,
                                 "Kind %s has no socket: systemd has not loaded " UNIT_PREFIX
                                 "%s" UNIT_SUFFIX ".",
                                 name, name);
                 else
-                        faults_add(f, remedy, "Kind %s: " UNIT_PREFIX "%s" UNIT_SUFFIX " is %s.",
-                                name, name, states[i]);
+                        faults_add(f, FAULT_ERROR, "KIND_SOCKET", remedy,
+                                "Kind %s: " UNIT_PREFIX "%s" UNIT_SUFFIX " is %s.", name, name,
+                                states[i]);
         }
 }
 
@@ -130,7 +156,7 @@ KindSet *judge_host(Faults *f, const JsonValue *workers)
         if (!here || kinds_load(NULL, NULL, NULL, &set) < 0)
                 return NULL;
         for (size_t i = 0; i < set->n_refused; i++)
-                faults_add(f,
+                faults_add(f, FAULT_ERROR, "KIND_KEPT_OUT",
                         "reevectl kinds check; then systemctl daemon-reload and systemctl restart "
                         "'reeve-worker@*'",
                         "Kind %s is kept out: %s.", set->refused[i].name, set->refused[i].why);
@@ -189,9 +215,9 @@ static void add_worker_fault(Faults *f, const JsonValue *worker, const JsonValue
                 strbuf_puts(&remedy, "reevectl kinds check; see reeve.kind(5)");
         if (*member_text(fault, "since"))
                 (void) text_local_time(since, member_text(fault, "since"));
-        faults_add(f, strbuf_str(&remedy), "Kind %s cannot be run on %s%s%s: %s: %s.", kind,
-                member_text(worker, "host"), *since ? " since " : "", since, code,
-                member_text(fault, "message"));
+        faults_add(f, FAULT_ERROR, "KIND_CANNOT_RUN", strbuf_str(&remedy),
+                "Kind %s cannot be run on %s%s%s: %s: %s.", kind, member_text(worker, "host"),
+                *since ? " since " : "", since, code, member_text(fault, "message"));
 }
 
 void judge_worker_faults(Faults *f, const JsonValue *workers, const KindSet *here)

@@ -4,16 +4,29 @@
 #include "config-load.h"
 #include "ctl.h"
 
-/* What "status" finds wrong, and what helps. */
+/* What "status" and "doctor" find wrong, and what helps. */
+
+typedef enum FaultLevel {
+        FAULT_ERROR, /* something does not work, or what was promised does not hold */
+        FAULT_WARNING, /* it works, and will not for long, or not as well as it could */
+        FAULT_NOTE, /* good to know; nothing is wrong */
+        _FAULT_LEVEL_MAX,
+} FaultLevel;
 
 typedef struct Faults {
-        StrBuf json, text; /* the elements of an array; lines */
-        unsigned n;
+        const char *where; /* goes with those that are added; NULL: not told */
+        StrBuf json; /* the elements of an array */
+        StrBuf texts[_FAULT_LEVEL_MAX]; /* lines */
+        unsigned counts[_FAULT_LEVEL_MAX];
+        unsigned n; /* without notes */
 } Faults;
 
 void faults_done(Faults *f);
-/* Errors of memory show in f->json and f->text. */
-void faults_add(Faults *f, const char *remedy, const char *format, ...) _printf_(3, 4);
+/* 0, or -ENOMEM if something was lost. */
+int faults_error(const Faults *f);
+/* code: for programs, in capitals, the same for each of its sort. remedy: a command to type. */
+void faults_add(Faults *f, FaultLevel level, const char *code, const char *remedy,
+        const char *format, ...) _printf_(5, 6);
 
 /* What is wrong with kinds on this host, which has one of these workers or is left alone: files
  * with an error, sockets that do not listen, programs that are missing. Returns the set of kinds

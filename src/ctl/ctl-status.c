@@ -2,7 +2,6 @@
 #include <inttypes.h>
 
 #include "ctl-bus.h"
-#include "ctl-faults.h"
 #include "ctl-status.h"
 
 #define BEAT_MAX_USEC (45 * USEC_PER_SEC) /* a lease is 30 s; a worker beats every few */
@@ -143,31 +142,32 @@ int verb_kinds(Ctl *c)
 
 /* ---- status: what is wrong, and what helps ---- */
 
-static void judge_health(Faults *f, const JsonValue *health)
+void judge_health(Faults *f, const JsonValue *health)
 {
         const JsonValue *checks = json_value_member(health, "checks");
         const char *detail = member_text(health, "detail");
         const char *database = checks ? member_text(checks, "database") : "";
 
         if (checks && *database && !streq(database, "ok"))
-                faults_add(f,
+                faults_add(f, FAULT_ERROR, "DATABASE_AWAY",
                         "systemctl status reeve-postgres.service, or look at the server that "
                         "Database= in /etc/reeve/reeve.conf names",
                         "The database is %s. %s", database, detail);
         else if (checks && !streq(member_text(checks, "schema"), "ok"))
-                faults_add(f, "reevectl migrate status; systemctl start reeve-migrate.service",
+                faults_add(f, FAULT_ERROR, "SCHEMA_OLD",
+                        "reevectl migrate status; systemctl start reeve-migrate.service",
                         "The schema is %s. %s", member_text(checks, "schema"), detail);
         else if (!streq(member_text(health, "status"), "ok"))
-                faults_add(f, "journalctl -u reeve-api", "The API is %s. %s",
-                        member_text(health, "status"), detail);
+                faults_add(f, FAULT_ERROR, "API_DEGRADED", "journalctl -u reeve-api",
+                        "The API is %s. %s", member_text(health, "status"), detail);
         if (checks && *member_text(checks, "blobs") && !streq(member_text(checks, "blobs"), "ok"))
-                faults_add(f, "df /var/lib/reeve/blobs; ls -ld /var/lib/reeve/blobs",
+                faults_add(f, FAULT_ERROR, "BLOBS_NOT_WRITABLE",
+                        "df /var/lib/reeve/blobs; ls -ld /var/lib/reeve/blobs",
                         "Files cannot be kept: the blob store is %s.",
                         member_text(checks, "blobs"));
 }
 
-/* As pool_serves(): named, or meant by "*"; "!name" wins. */
-static bool worker_serves(const JsonValue *worker, const char *queue)
+bool worker_serves(const JsonValue *worker, const char *queue)
 {
         const JsonValue *queues = json_value_member(worker, "queues");
         bool serves = false;
@@ -189,7 +189,8 @@ static void add_paused(Faults *f, const char *queue, const char *reason)
         char remedy[256];
 
         (void) snprintf(remedy, sizeof(remedy), "reevectl queues resume %s", queue);
-        faults_add(f, remedy, "Queue %s is paused%s%s.", queue, *reason ? ": " : "", reason);
+        faults_add(f, FAULT_WARNING, "QUEUE_PAUSED", remedy, "Queue %s is paused%s%s.", queue,
+                *reason ? ": " : "", reason);
 }
 
 static void judge_queues(Faults *f, const JsonValue *queues, const JsonValue *workers)
@@ -205,7 +206,7 @@ static void judge_queues(Faults *f, const JsonValue *queues, const JsonValue *wo
                 if (member_bool(v, "paused"))
                         add_paused(f, name, reason);
                 else if (!served && member_u64(v, "ready") > 0)
-                        faults_add(f,
+                        faults_add(f, FAULT_ERROR, "QUEUE_UNSERVED",
                                 "systemctl start reeve-worker@POOL.service with a pool whose "
                                 "Queues= has it (reeve.conf(5))",
                                 "Queue %s has %" PRIu64 " jobs and no living worker serves it.",
@@ -216,7 +217,7 @@ static void judge_queues(Faults *f, const JsonValue *queues, const JsonValue *wo
 static void judge_workers(Faults *f, const JsonValue *workers, bool local)
 {
         if (json_value_count(workers) == 0)
-                faults_add(f,
+                faults_add(f, FAULT_ERROR, "NO_WORKER",
                         "systemctl start reeve-worker@default.service; journalctl -u "
                         "'reeve-worker@*'",
                         "No worker lives: nothing is run.");
@@ -229,7 +230,8 @@ static void judge_workers(Faults *f, const JsonValue *workers, bool local)
                 if (!local || parse_rfc3339(member_text(v, "heartbeat_at"), &beat) < 0 ||
                         now < beat || now - beat < BEAT_MAX_USEC)
                         continue;
-                faults_add(f, "look at that host: systemctl status 'reeve-worker@*'",
+                faults_add(f, FAULT_ERROR, "WORKER_SILENT",
+                        "look at that host: systemctl status 'reeve-worker@*'",
                         "Worker %s/%s was last heard of %s ago (%s).", member_text(v, "host"),
                         member_text(v, "name"),
                         format_timespan(span, (now - beat) / USEC_PER_SEC * USEC_PER_SEC),
@@ -245,18 +247,13 @@ static void judge_kinds(Faults *f, const JsonValue *kinds, const JsonValue *work
                 v = json_value_next(kinds, v, NULL))
                 if (json_value_member(v, "workers") && member_u64(v, "workers") == 0 &&
                         !json_value_member(v, "lease_usec")) /* programs elsewhere take its jobs */
-                        faults_add(f, "reevectl kinds check; systemctl daemon-reload",
+                        faults_add(f, FAULT_WARNING, "KIND_UNSERVED",
+                                "reevectl kinds check; systemctl daemon-reload",
                                 "Kind %s is published and no living worker has it.",
                                 member_text(v, "name"));
 }
 
-typedef struct Overview {
-        Answer health, stats, workers, queues, kinds;
-        const JsonValue *worker_list, *queue_list, *kind_list; /* NULL: not asked */
-        Faults faults;
-} Overview;
-
-static void overview_done(Overview *o)
+void overview_done(Overview *o)
 {
         answer_done(&o->health);
         answer_done(&o->stats);
@@ -281,7 +278,7 @@ static int ask_health(Ctl *c, Answer *ret)
         return EXIT_STATUS_OK;
 }
 
-static int ask_all(Ctl *c, Overview *o)
+int overview_ask(Ctl *c, Overview *o)
 {
         _cleanup_(kind_set_freep) KindSet *here = NULL;
         int r = ctl_get(c, "/api/stats", &o->stats);
@@ -383,7 +380,8 @@ static int print_overview(const Ctl *c, const Overview *o)
         if (o->faults.n == 0)
                 puts("\nNothing is wrong.");
         else
-                printf("\nWrong:\n%s", strbuf_str(&o->faults.text));
+                printf("\nWrong:\n%s%s", strbuf_str(&o->faults.texts[FAULT_ERROR]),
+                        strbuf_str(&o->faults.texts[FAULT_WARNING]));
         return EXIT_STATUS_OK;
 }
 
@@ -396,10 +394,10 @@ int verb_status(Ctl *c)
                 return r;
         judge_health(&o.faults, o.health.root);
         if (o.health.reply.status == 200)
-                r = ask_all(c, &o);
+                r = overview_ask(c, &o);
         if (r != EXIT_STATUS_OK)
                 return r;
-        if (strbuf_error(&o.faults.json) < 0 || strbuf_error(&o.faults.text) < 0)
+        if (faults_error(&o.faults) < 0)
                 return ctl_oom();
         r = c->json ? print_overview_json(&o) : print_overview(c, &o);
         if (r != EXIT_STATUS_OK)

@@ -44,6 +44,7 @@ static const CtlOption options[_OPTION_MAX] = {
                 "Without the database for long: off, on or keep (off)" },
         [OPTION_DESCRIPTION] = { "description", 0, "TEXT", "A line about it" },
         [OPTION_CONTEXT] = { "context", 0, "JSON", "An object with what rules ask for" },
+        [OPTION_SMOKE] = { "smoke", 0, NULL, "The short test, which is the only one there is" },
 };
 
 #define SUBMIT_OPTIONS                                                                             \
@@ -123,6 +124,15 @@ static const CtlVerb verbs[] = {
                 "  eval KEY                 What it says for --subject= and --context=" },
         { "migrate", "COMMAND...", "Look at or change the schema: reeve-migrate(8)", verb_migrate,
                 0, 0, -1, true, false, "All that follows goes to reeve-migrate as it stands." },
+        { "doctor", "", "What is wrong or will be, and the command that helps", verb_doctor, 0, 0,
+                0, false, false,
+                "Looks at units, database, files, space and configuration of this host, and at "
+                "what the API\nsays. Exit status 2 if there is an error, 1 if there are "
+                "warnings." },
+        { "selftest", "", "Send one job through everything", verb_selftest, BIT(OPTION_SMOKE), 0, 0,
+                false, false,
+                "A line for each step. Its kind is reeve-selftest, in the queue inline; the result "
+                "and the\nfile are forgotten at the next hour. Exit status 1 if a step failed." },
         { "help", "[VERB]", "Explain a verb", verb_help, 0, 0, 1, false, false, NULL },
         { "complete", "[--] WORD...", "Words that may stand in place of the last", verb_complete, 0,
                 0, -1, true, true, NULL },

@@ -56,6 +56,7 @@ typedef enum CtlOptionId {
         OPTION_ON_STALE,
         OPTION_DESCRIPTION,
         OPTION_CONTEXT,
+        OPTION_SMOKE,
         _OPTION_MAX,
 } CtlOptionId;
 
@@ -108,5 +109,7 @@ int verb_kinds(Ctl *c);
 int verb_key(Ctl *c);
 int verb_flag(Ctl *c);
 int verb_migrate(Ctl *c);
+int verb_selftest(Ctl *c);
+int verb_doctor(Ctl *c);
 int verb_help(Ctl *c);
 int verb_complete(Ctl *c);

@@ -518,3 +518,30 @@ int schema_find_faults(Schema *s, SchemaFaults *ret)
         *ret = STEAL(faults);
         return SCHEMA_DONE;
 }
+
+static int get_facts(Schema *s, const PqStatement *statement, char **ret)
+{
+        PGresult *result;
+        bool oom = false;
+        char *facts;
+        int r = run(s, statement, NULL, &result);
+
+        if (r != SCHEMA_DONE)
+                return r;
+        facts = field(result, 0, "facts", &oom);
+        PQclear(result);
+        if (!facts)
+                return SCHEMA_NO_MEMORY;
+        *ret = facts;
+        return SCHEMA_DONE;
+}
+
+int schema_diagnose_server(Schema *s, char **ret)
+{
+        return get_facts(s, &sql_diagnose_server, ret);
+}
+
+int schema_diagnose(Schema *s, char **ret)
+{
+        return get_facts(s, &sql_diagnose_schema, ret);
+}

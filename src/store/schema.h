@@ -127,3 +127,8 @@ typedef struct SchemaFaults {
 void schema_faults_done(SchemaFaults *f);
 /* What is wrong with roles, indexes and the server's settings. */
 int schema_find_faults(Schema *s, SchemaFaults *ret);
+
+/* Facts for reeve-doctor, a JSON object that the caller frees: of the server, and of what is in the
+ * schema. */
+int schema_diagnose_server(Schema *s, char **ret);
+int schema_diagnose(Schema *s, char **ret);

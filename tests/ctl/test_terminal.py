@@ -84,7 +84,7 @@ def test_completion_offers_what_may_stand_there(service, ctl):
     service.answers["GET /api/jobs"] = response({"jobs": [RUNNING]})
     at = f"--socket={ctl.path}"
     call = lambda *words: subprocess.run([CTL, "complete", "--", at, *words], capture_output=True, text=True, timeout=30).stdout.split()
-    assert call("s") == ["status", "submit", "show"] and call("comp") == []
+    assert call("s") == ["status", "submit", "show", "selftest"] and call("comp") == []
     assert call("list", "--st") == ["--state="] and call("status", "--st") == []
     assert call("list", "--state=s") == ["--state=scheduled", "--state=succeeded"]
     assert call("list", "--queue=") == ["--queue=default"] and call("list", "--kind=h") == ["--kind=hello"]

@@ -307,7 +307,7 @@ def test_help_names_every_verb_and_option(ctl):
     text = ctl("help", status=0).stdout
     verbs = [line.split()[0] for line in text.split("Verbs:\n")[1].split("\n\n")[0].splitlines()]
     assert verbs == ["status", "submit", "list", "show", "files", "wait", "monitor", "cancel", "retry", "logs", "queues", "workers", "kinds", "key", "flag", "migrate",
-                     "help"]
+                     "doctor", "selftest", "help"]
     for verb in verbs:
         assert ctl("help", verb, status=0).stdout == ctl(verb, "--help", status=0).stdout if verb != "migrate" else True
     assert max(len(x) for v in verbs for x in ctl("help", v).stdout.splitlines()) <= 100

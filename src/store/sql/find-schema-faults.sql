@@ -4,7 +4,8 @@ with wanted (role, name, value) as (
                 ('reeve_api', 'jit', 'off'), ('reeve_owner', 'jit', 'off'),
                 ('reeve_worker', 'idle_in_transaction_session_timeout', null),
                 ('reeve_api', 'idle_in_transaction_session_timeout', null),
-                ('reeve_worker', 'statement_timeout', null), ('reeve_api', 'statement_timeout', null)
+                ('reeve_worker', 'statement_timeout', null), ('reeve_api', 'statement_timeout', null),
+                ('reeve_worker', 'lock_timeout', null), ('reeve_api', 'lock_timeout', null)
 ), configured as (
         select r.rolname as role, s.setdatabase, split_part(c, '=', 1) as name, substr(c, strpos(c, '=') + 1) as value
         from pg_db_role_setting s

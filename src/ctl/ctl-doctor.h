@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <systemd/sd-bus.h>
+
+#include "ctl-status.h"
+
+/* What "doctor" looks at beyond what "status" does. Each part adds to the faults what it finds,
+ * with the command that helps, and a note of what it could not look at. */
+
+/* Exit statuses of its own. */
+enum { DOCTOR_WARNINGS = 1, DOCTOR_ERRORS = 2 };
+
+/* Files, users, space, memory, configuration, time zones. */
+void doctor_judge_host(Faults *f);
+/* Units, the bus, polkit, reeved. bus NULL: there is none (r says why). */
+void doctor_judge_units(Faults *f, sd_bus *bus, int r);
+/* What reeve-doctor says of the database: its one line. root: whether it ran as root. */
+void doctor_judge_database(Faults *f, const JsonValue *facts, bool root);
+/* Queues whose jobs wait though somebody could take them. now: of the host, CLOCK_REALTIME. */
+void doctor_judge_waiting(Faults *f, const JsonValue *queues, const JsonValue *workers, usec_t now);
+
+/* Runs a program and reads what it writes to standard output, about size_max bytes at most; quiet:
+ * what it writes to standard error is lost. Returns its exit status, or -errno (-ENOENT: there is
+ * no such program). */
+int run_and_read(const char *const *argv, bool quiet, size_t size_max, StrBuf *ret);
