@@ -5,6 +5,8 @@
 #include "http-internal.h"
 #include "reeve-limits.h"
 
+#define NO_MEMORY "Out of memory. Try again."
+
 struct HttpServer {
         HttpLoop *loop;
         HttpServerConfig config;
@@ -159,9 +161,8 @@ static bool request_route(HttpRequest *r)
         size_t n = strcspn(target, "?");
         int k;
 
-        r->path = strndup(target, n);
         if (!r->path) {
-                refuse(r, PROBLEM_UNAVAILABLE, NULL);
+                refuse(r, PROBLEM_UNAVAILABLE, NO_MEMORY);
                 return false;
         }
         if (streq(target, "*")) {
@@ -189,8 +190,17 @@ static bool request_route(HttpRequest *r)
         else if (k == ROUTER_NO_METHOD || k == ROUTER_OPTIONS)
                 refuse_method(r, r->match.allow, k == ROUTER_OPTIONS);
         if (k < 0)
-                refuse(r, PROBLEM_UNAVAILABLE, NULL);
+                refuse(r, PROBLEM_UNAVAILABLE, NO_MEMORY);
         return false;
+}
+
+/* Whether it can be shown to the client again; what the guard takes is. */
+static bool is_uri(const char *s)
+{
+        for (; *s; s++)
+                if (*s <= ' ' || *s >= 0x7f)
+                        return false;
+        return true;
 }
 
 static void on_head(HttpExchange *x, const HttpHead *head, void *userdata)
@@ -209,6 +219,8 @@ static void on_head(HttpExchange *x, const HttpHead *head, void *userdata)
         r->exchange = x;
         r->head = head;
         http_exchange_set_userdata(x, r);
+        if (is_uri(head->target))
+                r->path = strndup(head->target, strcspn(head->target, "?"));
         problem = guard_check(head, s->head_max, &r->guard);
         if (problem != 0) {
                 r->close = true;
@@ -227,6 +239,7 @@ static void on_head(HttpExchange *x, const HttpHead *head, void *userdata)
 static void on_body(HttpExchange *x, const void *data, size_t size, void *userdata)
 {
         HttpRequest *r = http_exchange_get_userdata(x);
+        char detail[128];
         int k;
 
         r->n_received += size;
@@ -236,13 +249,16 @@ static void on_body(HttpExchange *x, const void *data, size_t size, void *userda
         }
         if (r->sink) {
                 k = r->sink->write(r, data, size, r->body_userdata);
-                if (k < 0 && !r->replied)
-                        refuse(r, problem_from_errno(k), NULL);
+                if (k < 0 && !r->replied) {
+                        (void) snprintf(detail, sizeof(detail), "The body cannot be kept: %s.",
+                                strerror(-k));
+                        refuse(r, problem_from_errno(k), detail);
+                }
                 return;
         }
         strbuf_append(&r->body, data, size);
         if (strbuf_error(&r->body) < 0)
-                refuse(r, PROBLEM_UNAVAILABLE, NULL);
+                refuse(r, PROBLEM_UNAVAILABLE, NO_MEMORY);
 }
 
 static void on_complete(HttpExchange *x, void *userdata)
@@ -257,17 +273,23 @@ static void on_complete(HttpExchange *x, void *userdata)
 
 static void on_expire(HttpExchange *x, HttpExpire why, void *userdata)
 {
-        static const Problem problems[] = {
-                [HTTP_EXPIRE_BODY] = PROBLEM_REQUEST_TIMEOUT,
-                [HTTP_EXPIRE_REPLY] = PROBLEM_TIMEOUT,
-                [HTTP_EXPIRE_STOP] = PROBLEM_STOPPING,
+        static const struct {
+                Problem problem;
+                const char *detail;
+        } problems[] = {
+                [HTTP_EXPIRE_BODY] = { PROBLEM_REQUEST_TIMEOUT,
+                        "The body came more slowly than BodySec= allows." },
+                [HTTP_EXPIRE_REPLY] = { PROBLEM_TIMEOUT,
+                        "There was no answer in time. Try again." },
+                [HTTP_EXPIRE_STOP] = { PROBLEM_STOPPING,
+                        "It was not ready when the service stopped. Try again." },
         };
         HttpRequest *r = http_exchange_get_userdata(x);
 
         if (why == HTTP_EXPIRE_STREAM)
                 r->slow = true;
         else
-                refuse(r, problems[why], NULL);
+                refuse(r, problems[why].problem, problems[why].detail);
 }
 
 static void on_end(HttpExchange *x, bool sent, void *userdata)

@@ -291,9 +291,10 @@ void http_exchange_on_deadline(HttpExchange *x)
         /* No head, so there is nobody above who could say it: PROBLEM_REQUEST_TIMEOUT. */
         static const char late[] =
                 "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/problem+json\r\n"
-                "Content-Length: 95\r\nConnection: close\r\n\r\n"
+                "Content-Length: 154\r\nConnection: close\r\n\r\n"
                 "{\"type\":\"urn:reeve:problem:request-timeout\","
-                "\"title\":\"The request came too slowly\",\"status\":408}";
+                "\"title\":\"The request came too slowly\",\"status\":408,"
+                "\"detail\":\"The head came more slowly than HeadSec= allows.\"}";
         const HttpLimits *limits = &x->loop->limits;
         usec_t allowed;
         usec_t used;
