@@ -333,10 +333,6 @@ void handle_create(HttpRequest *r, void *userdata)
         const char *type = http_request_get_header(r, "Content-Type");
         Create *k;
 
-        if (!http_request_has_body(r)) {
-                call_problem(c, PROBLEM_LENGTH_REQUIRED, "Send a job, or an array of jobs.");
-                return;
-        }
         if (type &&
                 (http_type_is(type, "application/json") ||
                         http_type_is(type, "application/x-ndjson"))) {

@@ -5,6 +5,7 @@
 
 /* The handlers of the routes; userdata is the Call. */
 
+void handle_openapi(HttpRequest *r, void *userdata);
 void handle_health(HttpRequest *r, void *userdata);
 void handle_metrics(HttpRequest *r, void *userdata);
 void handle_stats(HttpRequest *r, void *userdata);

@@ -102,8 +102,8 @@ struct Api {
         bool *is_unix; /* by the listener's number */
         unsigned n_fds;
         sd_event_source *tick;
-        usec_t watchdog_usec, started_usec;
-        usec_t pinged_usec;
+        usec_t watchdog_usec, started_usec, pinged_usec;
+        StrBuf openapi; /* the description, once it was asked for */
         int64_t schema_version; /* 0: not known */
         bool accepting, connected, told_away, told_schema, stopping;
         char status[320];

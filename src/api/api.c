@@ -608,6 +608,7 @@ Api *api_free(Api *a)
         blob_store_free(a->blobs);
         sd_event_source_disable_unref(a->tick);
         settings_done(&a->settings);
+        strbuf_done(&a->openapi);
         for (unsigned i = 0; i < a->n_fds; i++)
                 safe_close(a->fds[i]);
         free(a->fds);

@@ -4,7 +4,7 @@
 #include <systemd/sd-event.h>
 
 #include "macros.h"
-#include "router.h"
+#include "openapi.h"
 
 /* The HTTP API: answers on sockets that systemd listens on, keeps nothing that matters. */
 
@@ -30,7 +30,11 @@ const HttpRoute *api_routes(void);
 typedef struct ApiSystem {
         const char *name;
         const HttpRoute *routes;
+        const OpenapiPart *openapi; /* what their docs name */
 } ApiSystem;
 
 /* The systems that the program is linked with, ended by NULL: src/systems/systems.c. */
 extern const ApiSystem *const api_systems[];
+
+/* Appends the description of all routes. Returns 0 or the error of openapi_write(). */
+int api_write_openapi(StrBuf *out);

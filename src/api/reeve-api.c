@@ -15,7 +15,8 @@ static int help(void)
              "Answers HTTP on the sockets that reeve-api.socket hands over. See reeve-api(8).\n\n"
              "  -h --help       this text\n"
              "     --version    the version\n"
-             "     --routes     every route, with who may\n"
+             "     --routes     every route\n"
+             "     --openapi    the description of all routes, as /openapi.json gives it\n"
              "     --root=DIR   read the configuration below this directory\n"
              "     --blobs=DIR  where blobs are (/var/lib/reeve/blobs)");
         return 0;
@@ -35,14 +36,26 @@ static int list_routes(void)
         return 0;
 }
 
-/* Returns 1 to go on, 0 to exit successfully, -EINVAL after an error was printed. */
+static int print_openapi(void)
+{
+        _cleanup_(strbuf_done) StrBuf b = {};
+        int r = api_write_openapi(&b);
+
+        if (r < 0)
+                return log_error_errno(r, "Failed to make the description: %m");
+        puts(strbuf_str(&b));
+        return 0;
+}
+
+/* Returns 1 to go on, 0 to exit successfully, -errno after an error was printed. */
 static int parse_argv(int argc, char *argv[])
 {
-        enum { ARG_VERSION = 256, ARG_ROUTES, ARG_ROOT, ARG_BLOBS };
+        enum { ARG_VERSION = 256, ARG_ROUTES, ARG_OPENAPI, ARG_ROOT, ARG_BLOBS };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, ARG_VERSION },
                 { "routes", no_argument, NULL, ARG_ROUTES },
+                { "openapi", no_argument, NULL, ARG_OPENAPI },
                 { "root", required_argument, NULL, ARG_ROOT },
                 { "blobs", required_argument, NULL, ARG_BLOBS },
                 {},
@@ -58,6 +71,8 @@ static int parse_argv(int argc, char *argv[])
                         return 0;
                 case ARG_ROUTES:
                         return list_routes();
+                case ARG_OPENAPI:
+                        return print_openapi();
                 case ARG_ROOT:
                         arg_options.root = optarg;
                         break;

@@ -29,6 +29,16 @@ typedef enum HttpBody {
         HTTP_BODY_OPTIONAL = 1 << 7, /* or no body at all */
 } HttpBody;
 
+/* What people and programs are told of a route: openapi.h. Lists are words apart by one space. */
+typedef struct HttpRouteDoc {
+        const char *id; /* the operation's name */
+        const char *tag; /* what it is listed under */
+        const char *params; /* parameters of query and head, by their names in the document */
+        const char *takes; /* "SCHEMA" of a JSON body, or "TYPE=SCHEMA" for each type of it */
+        const char
+                *gives; /* "STATUS[=WHAT][;FIELD...]", beside what every route of its sort gives */
+} HttpRouteDoc;
+
 typedef struct HttpRoute {
         HttpMethod method;
         const char *pattern;
@@ -38,6 +48,7 @@ typedef struct HttpRoute {
         uint64_t body_max; /* bytes; more is refused with 413, before it is read where possible */
         const char *summary; /* one line for people */
         unsigned rate; /* a class of the program's own: how often */
+        HttpRouteDoc doc;
 } HttpRoute;
 
 typedef struct RouteParam {

@@ -78,26 +78,50 @@ static void handle_pdf(HttpRequest *request, void *userdata)
                 take_file(k);
 }
 
+#define LIMITS ";RateLimit;RateLimit-Policy"
+
 static const HttpRoute routes[] = {
         { HTTP_POST, "/api/pdf", handle_pdf, API_SUBMIT, HTTP_BODY_PDF | HTTP_BODY_MULTIPART,
-                PDF_UPLOAD_MAX, "the text of a PDF" },
+                PDF_UPLOAD_MAX, "the text of a PDF", 0,
+                { "createPdf", "documents",
+                        "Idempotency-Key of-name of-queue of-priority of-tenant of-subject"
+                        " of-unique_key of-run_at of-deadline",
+                        "application/pdf multipart/form-data=PdfForm",
+                        "200=Job;ETag;Location 202=Created;Location 404 409 422 507" } },
         { HTTP_POST, "/api/v1/process-pdf-async", handle_pdf_async, API_SUBMIT, HTTP_BODY_MULTIPART,
-                PDF_UPLOAD_MAX, "the text of a PDF, by the flag async-processing", 10 },
-        { HTTP_GET, "/api/v1/jobs/{id}", handle_pdf_job, API_READ, 0, 0, "a document's job" },
+                PDF_UPLOAD_MAX, "the text of a PDF, by the flag async-processing", 10,
+                { "processPdf", "documents", "Idempotency-Key", "multipart/form-data=PdfAsyncForm",
+                        "200=PdfJob;Deprecation;Sunset" LIMITS " 202=PdfStarted;Location" LIMITS
+                        " 404 409 422 507" } },
+        { HTTP_GET, "/api/v1/jobs/{id}", handle_pdf_job, API_READ, 0, 0, "a document's job", 0,
+                { "getPdfJob", "documents", NULL, NULL, "200=PdfJob" } },
         { HTTP_POST, "/api/v1/jobs/{id}/cancel", handle_pdf_cancel, API_SUBMIT, MAY_BODY,
-                API_BODY_SMALL, "cancel a document's job", API_RATE_DEFAULT },
+                API_BODY_SMALL, "cancel a document's job", API_RATE_DEFAULT,
+                { "cancelPdfJob", "documents", NULL, "PdfNothing",
+                        "200=PdfActed" LIMITS " 202=PdfActed" LIMITS } },
         { HTTP_GET, "/api/v1/jobs/{id}/chunks", handle_pdf_chunks, API_READ, 0, 0,
-                "a document's chunks" },
+                "a document's chunks", 0,
+                { "listPdfChunks", "documents", NULL, NULL, "200=PdfChunks" } },
         { HTTP_POST, "/api/v1/jobs/{id}/chunks/retry", handle_pdf_retry_chunks, API_SUBMIT,
-                MAY_BODY, API_BODY_SMALL, "read chunks of a document again", API_RATE_DEFAULT },
+                MAY_BODY, API_BODY_SMALL, "read chunks of a document again", API_RATE_DEFAULT,
+                { "retryPdfChunks", "documents", NULL, "PdfRetry",
+                        "200=PdfRetried" LIMITS " 202=PdfRetried;Location" LIMITS " 409 410" } },
         { HTTP_POST, "/api/v1/admin/jobs/{id}/force-finalize", handle_pdf_force_finalize, API_ADMIN,
                 MAY_BODY, API_BODY_SMALL, "finish a document without the chunks that are left",
-                API_RATE_DEFAULT },
+                API_RATE_DEFAULT,
+                { "finalizePdfJob", "documents", NULL, "PdfNothing",
+                        "200=PdfFinalized" LIMITS " 202=PdfFinalized" LIMITS " 409" } },
         { HTTP_POST, "/api/v1/admin/reconcile-stuck-chunks", handle_pdf_reconcile, API_ADMIN,
-                MAY_BODY, API_BODY_SMALL, "end runs of chunks that hang", API_RATE_DEFAULT },
+                MAY_BODY, API_BODY_SMALL, "end runs of chunks that hang", API_RATE_DEFAULT,
+                { "reconcilePdfChunks", "documents", NULL, "PdfNothing",
+                        "200=PdfReconciled" LIMITS } },
         { HTTP_POST, "/api/v1/admin/terminate-stuck-jobs", handle_pdf_terminate_stuck, API_ADMIN,
-                MAY_BODY, API_BODY_SMALL, "end documents that hang", API_RATE_DEFAULT },
+                MAY_BODY, API_BODY_SMALL, "end documents that hang", API_RATE_DEFAULT,
+                { "terminatePdfJobs", "documents", NULL, "PdfTerminate",
+                        "200=PdfTerminated" LIMITS } },
         {},
 };
 
-const ApiSystem pdf_api_system = { .name = "pdf", .routes = routes };
+extern const OpenapiPart pdf_openapi; /* made of openapi/ */
+
+const ApiSystem pdf_api_system = { .name = "pdf", .routes = routes, .openapi = &pdf_openapi };
