@@ -22,6 +22,11 @@ _spec.loader.exec_module(pg)
 BUILD, wait_for = pg.BUILD, pg.wait_for
 database, server, template = pg.database, pg.server, pg.template
 
+# What each answer is held against.
+_spec = importlib.util.spec_from_file_location("api_openapi", pathlib.Path(__file__).with_name("openapi.py"))
+openapi = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(openapi)
+
 API = BUILD / "src/api/reeve-api"
 SANITIZED = "clang" in BUILD.name
 
@@ -39,11 +44,12 @@ class Reply:
 
 
 class Connection(http.client.HTTPConnection):
-    """To a path (unix socket) or to a TCP port."""
+    """To a path (unix socket) or to a TCP port. violations: where answers are noted that are not as described."""
 
-    def __init__(self, address, timeout=30):
+    def __init__(self, address, timeout=30, violations=None):
         super().__init__("localhost", timeout=timeout)
         self.address = address
+        self.violations = violations
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX if isinstance(self.address, str) else socket.AF_INET)
@@ -59,7 +65,17 @@ class Connection(http.client.HTTPConnection):
             body = body.encode()
         self.request(method, path, body, headers)
         r = self.getresponse()
-        return Reply(r.status, r.headers, r.read())
+        reply = Reply(r.status, r.headers, r.read())
+        self.check(method, path, body, headers, reply)
+        return reply
+
+    def check(self, method, path, body, headers, reply):
+        try:
+            openapi.description(API).check(method, path, body, headers, reply)
+        except openapi.Violation as e:
+            if self.violations is None:
+                raise
+            self.violations.append(str(e))
 
 
 class Notify:
@@ -108,6 +124,7 @@ class Api:
         self.tcp_socket.bind(("127.0.0.1", 0))
         self.tcp = self.tcp_socket.getsockname()
         self.process = None
+        self.violations = []
         if keep:
             self.tcp_socket.listen(1024)
             self.unix_socket = socket.socket(socket.AF_UNIX)
@@ -150,7 +167,7 @@ class Api:
         return self.log.read_text(errors="replace")
 
     def connect(self, tcp=False, timeout=30):
-        return Connection(self.tcp if tcp else self.path, timeout)
+        return Connection(self.tcp if tcp else self.path, timeout, self.violations)
 
     def call(self, method, path, body=None, headers=None, tcp=False, timeout=30):
         c = self.connect(tcp, timeout)
@@ -205,6 +222,7 @@ class Api:
             text = self.text()
             shutil.rmtree(self.dir, ignore_errors=True)
         assert "Sanitizer" not in text and "runtime error" not in text, text[-5000:]
+        assert not self.violations, "not as /openapi.json says: " + "\n".join(self.violations[:5])
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 import pytest
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "pg"))
-from conftest import SANITIZED, wait_for  # noqa: E402
+from conftest import API, SANITIZED, openapi, wait_for  # noqa: E402
 from events import Stream  # noqa: E402
 from queue_db import Queue  # noqa: E402
 
@@ -35,6 +35,10 @@ def open_stream():
     yield make
     for s in opened:
         s.close()
+    # What is told of a job is as /openapi.json describes one.
+    job = openapi.description(API).find("GET", "/api/jobs/x")
+    for e in {e.data: e for s in opened for e in s.events if e.name in ("state", "progress", "end")}.values():
+        assert not (wrong := job.fault({"$ref": "#/components/schemas/Job"}, e.json, strict=True)), (wrong, e)
 
 
 def make_key(api, name, role="submit", **kw):

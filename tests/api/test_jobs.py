@@ -69,7 +69,11 @@ def test_twice_named_field(api):
 
 
 def test_no_body_and_wrong_type(api):
-    problem(api.post("/api/jobs"), 411, "length-required")
+    problem(api.post("/api/jobs"), 400, "invalid")
+    c = api.connect()
+    c.putrequest("POST", "/api/jobs")
+    c.endheaders()
+    assert c.getresponse().status == 411
     problem(api.post("/api/jobs", b"x", {"Content-Type": "text/plain"}), 415, "media-type")
 
 
