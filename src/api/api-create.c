@@ -257,15 +257,7 @@ static bool add(Create *k, const JsonValue *v)
 
 static bool parse(Create *k, const char *data, size_t size, unsigned line, JsonDocument **ret)
 {
-        JsonError e;
-        int r = json_parse(data, size, REEVE_JSON_DEPTH_MAX, ret, &e);
-
-        if (r == -EBADMSG)
-                call_problem(k->call, PROBLEM_BAD_JSON, "Line %u, column %u: %s.", e.line + line,
-                        e.column, e.text);
-        else if (r < 0)
-                call_fault(k->call, r);
-        return r >= 0;
+        return call_parse_json(k->call, data, size, REEVE_JSON_DEPTH_MAX, line, ret);
 }
 
 static bool read_lines(Create *k, const char *data, size_t size)

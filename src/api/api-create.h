@@ -74,6 +74,11 @@ int create_note_error(Create *k, const char *format, ...) _printf_(2, 3);
 /* The tenant that a job's object names, or the caller's; NULL if that is not a string. */
 const char *create_tenant_of(const Call *c, const JsonValue *v);
 
+/* Writes a blob of a text; its row is the caller's to make. Returns BLOB_CREATED, BLOB_EXISTED or
+ * -errno. */
+int call_keep_text(Call *c, const char *tenant, const char *text, size_t size,
+        char ret_digest[static BLOB_DIGEST_MAX]);
+
 /* Jobs from a text: one object, an array, or lines. Answers if it is not JSON: false. */
 bool create_read_text(Create *k, const char *data, size_t size, bool lines);
 /* Everything was read: enqueue, and answer. */

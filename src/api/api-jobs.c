@@ -120,23 +120,29 @@ void handle_get_job(HttpRequest *r, void *userdata)
 
 typedef void (*ActStart)(Call *c, const char *reason);
 
+bool call_parse_json(Call *c, const char *data, size_t size, unsigned max_depth, unsigned line,
+        JsonDocument **ret)
+{
+        JsonError e;
+        int r = json_parse(data, size, max_depth, ret, &e);
+
+        if (r == -EBADMSG)
+                call_problem(c, PROBLEM_BAD_JSON, "Line %u, column %u: %s.", e.line + line,
+                        e.column, e.text);
+        else if (r < 0)
+                call_fault(c, r);
+        return r >= 0;
+}
+
 bool call_read_json(
         Call *c, const char *data, size_t size, const char *const *known, JsonDocument **ret)
 {
         JsonError e;
-        int r;
 
-        if (size == 0)
+        if (size == 0 && (c->route->body & HTTP_BODY_OPTIONAL))
                 return true;
-        r = json_parse(data, size, REEVE_JSON_DEPTH_MAX, ret, &e);
-        if (r == -EBADMSG) {
-                call_problem(
-                        c, PROBLEM_BAD_JSON, "Line %u, column %u: %s.", e.line, e.column, e.text);
-                return false;
-        }
-        if (r >= 0)
-                r = json_value_check_fields(json_document_root(*ret), known, &e);
-        return call_has_field(c, r, &e);
+        return call_parse_json(c, data, size, REEVE_JSON_DEPTH_MAX, 0, ret) &&
+                call_has_field(c, json_value_check_fields(json_document_root(*ret), known, &e), &e);
 }
 
 bool call_has_field(Call *c, int r, const JsonError *e)

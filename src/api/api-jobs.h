@@ -12,8 +12,11 @@ void call_show_job(Call *c, unsigned status);
 void call_no_job(Call *c);
 /* In an answer of store_get_job(): whether the caller may see the job; answers if not: false. */
 bool call_sees_job(Call *c, int error, const char *const *row);
-/* Reads a body that is an object of these fields; no body leaves *ret NULL. Answers if it is none:
- * false. */
+/* Parses a text of a body, the lines before it being skipped. Answers if it is not JSON: false. */
+bool call_parse_json(Call *c, const char *data, size_t size, unsigned max_depth, unsigned line,
+        JsonDocument **ret);
+/* Reads a body that is an object of these fields; no body, if the route takes none as well, leaves
+ * *ret NULL. Answers if it is none: false. */
 bool call_read_json(
         Call *c, const char *data, size_t size, const char *const *known, JsonDocument **ret);
 /* The outcome of a json_get_ function; answers if the field is wrong: false. */

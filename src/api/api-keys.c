@@ -3,7 +3,7 @@
 #include <sys/random.h>
 
 #include "api-auth.h"
-#include "api-private.h"
+#include "api-jobs.h"
 #include "event-feed.h"
 #include "parse-util.h"
 #include "sha256.h"
@@ -99,18 +99,10 @@ static void key_collected(HttpRequest *r, const char *data, size_t size, void *u
         StoreApiKey key = { .actor = c->caller.actor };
         char hash[SHA256_HEX_MAX];
         const char *wrong;
-        JsonError e;
         NewKey *k;
 
-        if (json_parse(data, size, REEVE_JSON_DEPTH_MAX, &d, &e) < 0) {
-                call_problem(
-                        c, PROBLEM_BAD_JSON, "Line %u, column %u: %s.", e.line, e.column, e.text);
+        if (!call_read_json(c, data, size, known, &d))
                 return;
-        }
-        if (json_value_check_fields(json_document_root(d), known, &e) < 0) {
-                call_problem(c, PROBLEM_INVALID, "%s.", e.text);
-                return;
-        }
         wrong = read_key(json_document_root(d), &key);
         if (wrong) {
                 call_problem(c, PROBLEM_INVALID, "%s.", wrong);

@@ -178,7 +178,6 @@ static int read_owner(JobReader *j)
 
 static int store_payload(Create *k, const char *tenant, const char *text, size_t size)
 {
-        _cleanup_(blob_writer_freep) BlobWriter *w = NULL;
         CreateBlob *more = reallocarray(k->blobs, k->n_blobs + 1, sizeof(CreateBlob));
         CreateBlob *b;
         int r;
@@ -189,14 +188,7 @@ static int store_payload(Create *k, const char *tenant, const char *text, size_t
         b = k->blobs + k->n_blobs;
         *b = (CreateBlob){ .size = size };
         (void) snprintf(b->tenant, sizeof(b->tenant), "%s", tenant);
-        if (!k->call->api->blobs)
-                return -EROFS;
-        r = blob_writer_new(k->call->api->blobs, tenant, size, &w);
-        for (size_t at = 0; r >= 0 && at < size; at += BLOB_CHUNK_MAX)
-                r = blob_writer_append(
-                        w, text + at, size - at < BLOB_CHUNK_MAX ? size - at : BLOB_CHUNK_MAX);
-        if (r >= 0)
-                r = blob_writer_commit(w, b->digest);
+        r = call_keep_text(k->call, tenant, text, size, b->digest);
         if (r < 0)
                 return r;
         k->n_blobs++;

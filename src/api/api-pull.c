@@ -417,7 +417,7 @@ static void on_pulled_kinds(int error, const StorePulledKind *kinds, unsigned n,
         wait_for_jobs(p);
 }
 
-/* Returns what is wrong, or NULL. */
+/* Returns what is wrong ("": out of memory), or NULL. */
 static const char *read_kinds(const JsonValue *v, Puller *p)
 {
         const JsonValue *list = json_value_member(v, "kinds");
@@ -427,7 +427,7 @@ static const char *read_kinds(const JsonValue *v, Puller *p)
                 return "kinds: expected an array of 1 to 256 names";
         p->kinds = (const char **) new0(char *, n + 1);
         if (!p->kinds)
-                return "kinds: out of memory";
+                return "";
         for (const JsonValue *k = json_value_first(list, NULL); k;
                 k = json_value_next(list, k, NULL))
                 if (json_value_string(k, p->kinds + i++) < 0 || !name_is_valid(p->kinds[i - 1]))
@@ -481,19 +481,13 @@ static void claim_collected(HttpRequest *r, const char *data, size_t size, void 
         Call *c = userdata;
         Puller *p = c->data;
         const char *wrong;
-        JsonError e;
 
-        if (json_parse(data, size, REEVE_JSON_DEPTH_MAX, &p->document, &e) < 0) {
-                call_problem(
-                        c, PROBLEM_BAD_JSON, "Line %u, column %u: %s.", e.line, e.column, e.text);
+        if (!call_read_json(c, data, size, known, &p->document))
                 return;
-        }
-        if (json_value_check_fields(json_document_root(p->document), known, &e) < 0) {
-                call_problem(c, PROBLEM_INVALID, "%s.", e.text);
-                return;
-        }
         wrong = read_claim(json_document_root(p->document), p);
-        if (wrong)
+        if (wrong && !*wrong)
+                call_fault(c, -ENOMEM);
+        else if (wrong)
                 call_problem(c, PROBLEM_INVALID, "%s.", wrong);
         else
                 (void) call_failed(

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "api-auth.h"
+#include "api-create.h"
 #include "api-jobs.h"
 #include "api-pull.h"
 #include "parse-util.h"
@@ -151,27 +152,6 @@ static void on_file_named(int error, void *userdata)
                 end_run(c);
 }
 
-/* At most 1 MiB: one step. */
-static int keep_result(Call *c)
-{
-        _cleanup_(blob_writer_freep) BlobWriter *writer = NULL;
-        const char *tenant = c->caller.tenant;
-        RunCall *k = c->data;
-        size_t done = 0;
-        int r;
-
-        if (!c->api->blobs)
-                return -EROFS;
-        r = blob_writer_new(c->api->blobs, tenant, k->result_size, &writer);
-        for (; r >= 0 && done < k->result_size; done += BLOB_CHUNK_MAX) {
-                size_t left = k->result_size - done;
-
-                r = blob_writer_append(
-                        writer, k->result + done, left < BLOB_CHUNK_MAX ? left : BLOB_CHUNK_MAX);
-        }
-        return r < 0 ? r : blob_writer_commit(writer, k->digest);
-}
-
 static void decide(RunCall *k, const char *const *row)
 {
         RetryPolicy policy = {};
@@ -214,7 +194,8 @@ static void on_pulled_run(int error, const char *const *row, void *userdata)
                 end_run(c);
                 return;
         }
-        r = keep_result(c);
+        /* At most 1 MiB: one step. */
+        r = call_keep_text(c, c->caller.tenant, k->result, k->result_size, k->digest);
         if (r >= 0) {
                 const StoreFile file = { "result", "", k->digest, k->result_size };
                 const StoreFiles added = { k->run, &file, 1 };
@@ -316,16 +297,11 @@ static void run_collected(HttpRequest *r, const char *data, size_t size, void *u
         const char *wrong;
         JsonError e;
 
-        if (json_parse(data, size, REEVE_RESULT_DEPTH_MAX, &k->document, &e) < 0) {
-                call_problem(
-                        c, PROBLEM_BAD_JSON, "Line %u, column %u: %s.", e.line, e.column, e.text);
+        if (!call_parse_json(c, data, size, REEVE_RESULT_DEPTH_MAX, 0, &k->document))
                 return;
-        }
         v = json_document_root(k->document);
-        if (json_value_check_fields(v, known[k->word], &e) < 0) {
-                call_problem(c, PROBLEM_INVALID, "%s.", e.text);
+        if (!call_has_field(c, json_value_check_fields(v, known[k->word], &e), &e))
                 return;
-        }
         wrong = read_body(v, k);
         if (wrong)
                 call_problem(c, PROBLEM_INVALID, "%s.", wrong);

@@ -111,6 +111,32 @@ int create_append_file(Create *k, const void *data, size_t size)
         return blob_writer_append(k->files[k->n_files - 1].writer, data, size);
 }
 
+/* The collector, or who names another blob, may hold the directory for a moment. Returns -EBUSY if
+ * it was longer: the client is told to try again. */
+static int commit_blob(BlobWriter *w, char ret_digest[static BLOB_DIGEST_MAX])
+{
+        int r = -EBUSY;
+
+        for (unsigned n = 0; n < COMMIT_TRIES && r == -EBUSY; n++)
+                r = blob_writer_commit(w, ret_digest);
+        return r;
+}
+
+int call_keep_text(Call *c, const char *tenant, const char *text, size_t size,
+        char ret_digest[static BLOB_DIGEST_MAX])
+{
+        _cleanup_(blob_writer_freep) BlobWriter *w = NULL;
+        int r;
+
+        if (!c->api->blobs)
+                return -EROFS;
+        r = blob_writer_new(c->api->blobs, tenant, size, &w);
+        for (size_t at = 0; r >= 0 && at < size; at += BLOB_CHUNK_MAX)
+                r = blob_writer_append(
+                        w, text + at, size - at < BLOB_CHUNK_MAX ? size - at : BLOB_CHUNK_MAX);
+        return r < 0 ? r : commit_blob(w, ret_digest);
+}
+
 /* All has come: names the blobs. */
 static int commit_files(Create *k)
 {
@@ -122,13 +148,12 @@ static int commit_files(Create *k)
         for (unsigned i = 0; i < k->n_files; i++) {
                 CreateFile *f = k->files + i;
                 CreateBlob *b = k->blobs + k->n_blobs;
-                int r = -EBUSY;
+                int r;
 
                 f->size = blob_writer_get_size(f->writer);
-                for (unsigned n = 0; n < COMMIT_TRIES && r == -EBUSY; n++)
-                        r = blob_writer_commit(f->writer, f->digest);
+                r = commit_blob(f->writer, f->digest);
                 if (r < 0)
-                        return r == -EBUSY ? -EAGAIN : r;
+                        return r;
                 f->writer = blob_writer_free(f->writer);
                 *b = (CreateBlob){ .size = f->size };
                 memcpy(b->tenant, k->tenant, sizeof(b->tenant));

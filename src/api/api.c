@@ -121,6 +121,10 @@ void call_fault(Call *c, int error)
         case -ENOBUFS:
                 call_problem(c, PROBLEM_UNAVAILABLE, "The database is overloaded. Try again.");
                 break;
+        case -EBUSY:
+                call_problem(c, PROBLEM_UNAVAILABLE,
+                        "Files are being cleared away there at the moment. Try again.");
+                break;
         case -EIO:
         case -EPROTO:
                 log_error("%s %s: %s", http_method_to_string(c->route->method), c->route->pattern,

@@ -1,11 +1,15 @@
 """Programs elsewhere that take their jobs over HTTP: claim, complete, fail, extend, progress."""
+import fcntl
+import hashlib
 import json
+import os
+import resource
 import threading
 import time
 
 import pytest
 
-from conftest import wait_for
+from conftest import SANITIZED, wait_for
 
 KEY = "0190a5b2-0000-4000-8000-0123456789ab"
 
@@ -30,6 +34,7 @@ def say(api, run, word, expect=200, **fields):
     return r.json
 
 
+@pytest.mark.direct("prism rounds numbers")
 def test_from_claim_to_result(pulled):
     job = pulled.create("resize", payload={"width": 200}, tenant="acme", subject="7")
     (run,) = claim(pulled, worker="gpu-3")
@@ -242,6 +247,60 @@ def test_bad_words(pulled):
     for word, fields, what in BAD_WORDS:
         r = pulled.post(f"/api/runs/1/{word}", fields)
         assert r.status == 400 and what in r.json["detail"], (word, fields, r)
+
+
+def hold(api, text, tenant="default"):
+    """The directory in which a blob of this text would get its name, as somebody else holds it for a moment."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    place = api.blobs / tenant / digest[:2]
+    place.mkdir(parents=True, exist_ok=True)
+    fd = os.open(place, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd, place / digest[2:]
+
+
+def test_a_large_result_whose_directory_is_held(pulled):
+    """By the collector of files, say: nothing has ended, and the program tries again."""
+    job = pulled.create("resize")["id"]
+    (run,) = claim(pulled)
+    result = "x" * 100_000
+    fd, blob = hold(pulled, json.dumps(result))
+    r = pulled.post(f"/api/runs/{run['run_id']}/complete", {"run_key": run["run_key"], "result": result})
+    assert r.status == 503 and r.headers["Retry-After"] and "Try again" in r.json["detail"], r
+    assert pulled.get(f"/api/jobs/{job}").json["state"] == "running" and not blob.exists()
+    os.close(fd)
+    assert say(pulled, run, "complete", result=result)["state"] == "succeeded"
+    assert json.loads(blob.read_bytes()) == result
+
+
+def test_a_large_payload_whose_directory_is_held(pulled):
+    payload = "y" * 100_000
+    fd, blob = hold(pulled, json.dumps(payload))
+    r = pulled.post("/api/jobs", {"kind": "resize", "payload": payload})
+    assert r.status == 503 and r.headers["Retry-After"], r
+    assert pulled.db.value("select count(*) from reeve.job") == 0
+    os.close(fd)
+    assert pulled.create("resize", payload=payload) and json.loads(blob.read_bytes()) == payload
+
+
+@pytest.mark.skipif(SANITIZED, reason="the sanitizer's own memory hides it")
+def test_no_memory_for_a_body_is_not_the_bodys_fault(pulled):
+    """503 and not 400, wherever JSON is read; and what was asked for is done once there is memory again."""
+    pulled.create("resize")
+    (run,) = claim(pulled)
+    many = "[" + "0," * 250_000 + "0]"
+    complete = f'{{"run_key":"{run["run_key"]}","result":{many}}}'
+    one = f'{{"kind":"resize","payload":{many}}}'
+    head = {"Content-Type": "application/json"}
+    asked = [(f"/api/runs/{run['run_id']}/complete", complete), ("/api/jobs", one), ("/api/jobs", f"[{one}]")]
+    pid = pulled.process.pid
+    size = int(open(f"/proc/{pid}/statm", encoding="ascii").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.prlimit(pid, resource.RLIMIT_AS, (size + (6 << 20), resource.RLIM_INFINITY))
+    for path, body in asked:
+        r = pulled.post(path, body, head)
+        assert r.status == 503 and r.headers["Retry-After"] and r.json["type"] == "urn:reeve:problem:unavailable", r
+    resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert [pulled.post(path, body, head).status for path, body in asked] == [200, 202, 202]
 
 
 def test_runs_that_are_not(pulled):
