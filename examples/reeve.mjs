@@ -78,7 +78,7 @@ export class Client {
         const { status, data, headers: got } = await this.#once(method, path, headers, body?.());
         if (status < 400) return data;
         error = new ApiError(status, /json/.test(got['content-type']) ? JSON.parse(data) : { title: http.STATUS_CODES[status] });
-        if (status !== 429 && status !== 503) throw error;
+        if (status !== 429 && status !== 503 && !got['retry-after']) throw error; // 409: the same request is in flight
         pause = Number(got['retry-after']) || pause;
       } catch (e) {
         if (!AWAY.includes(e.code)) throw e;

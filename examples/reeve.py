@@ -92,7 +92,7 @@ class Client:
                     return data
                 is_json = r.headers.get_content_subtype().endswith("json")
                 error = Error(r.status, json.loads(data) if is_json else {"title": r.reason})
-                if r.status not in (429, 503):
+                if r.status not in (429, 503) and not r.headers.get("Retry-After"):   # 409: the same request is in flight
                     raise error
                 pause = float(r.headers.get("Retry-After") or pause)
             except (ConnectionError, socket.timeout, http.client.HTTPException) as e:

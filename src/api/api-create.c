@@ -6,10 +6,32 @@
 
 #define FAULT_REFUSED "SQLSTATE 2" /* classes 22 and 23: what was sent cannot be taken */
 
+int create_hold_key(Create *k, const char *tenant)
+{
+        Api *a = k->call->api;
+
+        if (!k->key || k->held[0])
+                return 0;
+        for (const Create *other = a->held; other; other = other->next_held)
+                if (streq(other->key, k->key) && streq(other->held, tenant))
+                        return -EALREADY;
+        (void) snprintf(k->held, sizeof(k->held), "%s", tenant);
+        k->next_held = a->held;
+        if (k->next_held)
+                k->next_held->prev_held = k;
+        a->held = k;
+        return 0;
+}
+
 static void create_free(Call *c)
 {
         Create *k = c->data;
 
+        if (k->held[0]) {
+                *(k->prev_held ? &k->prev_held->next_held : &c->api->held) = k->next_held;
+                if (k->next_held)
+                        k->next_held->prev_held = k->prev_held;
+        }
         enqueue_order_free(k->order);
         multipart_free(k->form);
         strbuf_done(&k->job);
@@ -44,7 +66,8 @@ Create *create_new(Call *c)
 
         if (key && !key_is_valid(key)) {
                 call_problem(c, PROBLEM_BAD_HEADER,
-                        "Idempotency-Key: expected 1 to %u printable bytes.", CREATE_KEY_MAX);
+                        "Idempotency-Key: expected 1 to %u printable characters of ASCII.",
+                        CREATE_KEY_MAX);
                 return NULL;
         }
         k = new0(Create, 1);
@@ -279,12 +302,25 @@ static bool read_lines(Create *k, const char *data, size_t size)
         return true;
 }
 
+int create_hash(Create *k, const char *data, size_t size)
+{
+        _cleanup_(sha256_freep) Sha256 *s = NULL;
+        const char *subject = k->call->caller.subject;
+        int r = sha256_new(&s);
+
+        if (r >= 0 && *subject)
+                r = sha256_update(s, subject, strlen(subject) + 1);
+        if (r >= 0)
+                r = sha256_update(s, data, size);
+        return r < 0 ? r : sha256_final(s, k->hash);
+}
+
 bool create_read_text(Create *k, const char *data, size_t size, bool lines)
 {
         _cleanup_(json_document_freep) JsonDocument *d = NULL;
         const JsonValue *root;
 
-        if (k->key && k->hash[0] == '\0' && call_failed(k->call, sha256_hex(data, size, k->hash)))
+        if (k->key && k->hash[0] == '\0' && call_failed(k->call, create_hash(k, data, size)))
                 return false;
         if (lines) {
                 k->bulk = true;

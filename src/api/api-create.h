@@ -41,6 +41,8 @@ struct Create {
         EnqueueOrder *order;
         bool bulk;
         char *key; /* Idempotency-Key or NULL */
+        char held[REEVE_NAME_MAX + 1]; /* the tenant in which it holds its key; "": none yet */
+        Create *prev_held, *next_held;
         char hash[SHA256_HEX_MAX];
         CreateBlob *blobs; /* to be noted before the jobs are made */
         unsigned n_blobs;
@@ -70,6 +72,10 @@ Create *create_new(Call *c);
 
 /* Adds the job that v describes, or notes what is wrong with it. Returns 0 or -errno. */
 int create_add_job(Create *k, const JsonValue *v);
+/* Others with the same Idempotency-Key in this tenant are refused until this request is answered.
+ * Does nothing the second time, or without a key. Returns 0, or -EALREADY if another one holds it.
+ */
+int create_hold_key(Create *k, const char *tenant);
 int create_note_error(Create *k, const char *format, ...) _printf_(2, 3);
 /* The tenant that a job's object names, or the caller's; NULL if that is not a string. */
 const char *create_tenant_of(const Call *c, const JsonValue *v);
@@ -79,6 +85,8 @@ const char *create_tenant_of(const Call *c, const JsonValue *v);
 int call_keep_text(Call *c, const char *tenant, const char *text, size_t size,
         char ret_digest[static BLOB_DIGEST_MAX]);
 
+/* What the Idempotency-Key stands for: the text, and the subject that the caller's jobs are of. */
+int create_hash(Create *k, const char *data, size_t size);
 /* Jobs from a text: one object, an array, or lines. Answers if it is not JSON: false. */
 bool create_read_text(Create *k, const char *data, size_t size, bool lines);
 /* Everything was read: enqueue, and answer. */

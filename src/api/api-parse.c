@@ -238,11 +238,14 @@ static void put_key(JobReader *j)
 {
         const Create *k = j->create;
         unsigned n = enqueue_order_n_jobs(k->order);
-        char text[CREATE_KEY_MAX + 32];
+        char text[CREATE_KEY_MAX + 32], hash[SHA256_HEX_MAX];
 
         if (!k->key)
                 return;
         (void) snprintf(text, sizeof(text), n > 0 ? "%s#%u" : "%s", k->key, n);
+        /* The column has room for what a client may send, and not for a number behind that. */
+        if (strlen(text) > CREATE_KEY_MAX && sha256_hex(k->key, strlen(k->key), hash) >= 0)
+                (void) snprintf(text, sizeof(text), "%s#%u", hash, n);
         json_put_string(&j->writer, "idempotency_key", text);
         json_put_string(&j->writer, "request_hash", k->hash);
 }
@@ -287,6 +290,8 @@ int create_add_job(Create *k, const JsonValue *v)
                 return create_note_error(k, "%s", j.wrong);
         if (r >= 0 && k->n_errors > 0)
                 return 0; /* nothing will be made */
+        if (r >= 0)
+                r = create_hold_key(k, create_tenant_of(k->call, v));
         if (r >= 0)
                 r = read_payload(&j, create_tenant_of(k->call, v));
         if (r < 0)

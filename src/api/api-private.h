@@ -89,7 +89,7 @@ struct Api {
         HttpRoute *routes;
         RouteCount *counts;
         SettingsRate *rates; /* by the route's number; n 0: no limit */
-        unsigned n_routes;
+        unsigned n_routes, n_fds;
         HttpServer *server;
         Enqueuer *enqueuer;
         Waiters *waiters;
@@ -100,7 +100,7 @@ struct Api {
         Call *calls;
         int *fds;
         bool *is_unix; /* by the listener's number */
-        unsigned n_fds;
+        struct Create *held; /* requests with an Idempotency-Key that are not answered yet */
         sd_event_source *tick;
         usec_t watchdog_usec, started_usec, pinged_usec;
         StrBuf openapi; /* the description, once it was asked for */

@@ -17,6 +17,7 @@ enum {
         UPLOAD_TOO_MANY,
         UPLOAD_TENANT,
         UPLOAD_UNKNOWN_PART,
+        UPLOAD_IN_FLIGHT,
 };
 
 static const char *upload_to_string(int outcome)
@@ -35,6 +36,10 @@ static const char *upload_to_string(int outcome)
 
 void create_fail_upload(Create *k, int outcome)
 {
+        if (outcome == UPLOAD_IN_FLIGHT) {
+                call_fault(k->call, -EALREADY);
+                return;
+        }
         call_problem(k->call,
                 outcome >= UPLOAD_BAD_NAME ? PROBLEM_BAD_FORM : problem_from_multipart(outcome),
                 "%s", upload_to_string(outcome));
@@ -86,6 +91,8 @@ int create_begin_file(Create *k, const char *name, const char *type, uint64_t ma
         r = choose_tenant(k);
         if (r != 0)
                 return r;
+        if (create_hold_key(k, k->tenant) < 0)
+                return UPLOAD_IN_FLIGHT;
         if (!a->blobs)
                 return -EROFS;
         f = reallocarray(k->files, k->n_files + 1, sizeof(CreateFile));
@@ -171,7 +178,7 @@ static int hash_request(Create *k)
         strbuf_append(&b, strbuf_str(&k->job), k->job.len);
         for (unsigned i = 0; i < k->n_files; i++)
                 strbuf_printf(&b, "\n%s %s", k->files[i].digest, k->files[i].name);
-        return strbuf_error(&b) < 0 ? -ENOMEM : sha256_hex(strbuf_str(&b), b.len, k->hash);
+        return strbuf_error(&b) < 0 ? -ENOMEM : create_hash(k, strbuf_str(&b), b.len);
 }
 
 void create_finish_upload(Create *k)

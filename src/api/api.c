@@ -121,6 +121,11 @@ void call_fault(Call *c, int error)
         case -ENOBUFS:
                 call_problem(c, PROBLEM_UNAVAILABLE, "The database is overloaded. Try again.");
                 break;
+        case -EALREADY:
+                (void) call_add_field(c, "Retry-After", "1");
+                call_problem(c, PROBLEM_IN_FLIGHT,
+                        "A request with this Idempotency-Key is being answered. Try again.");
+                break;
         case -EBUSY:
                 call_problem(c, PROBLEM_UNAVAILABLE,
                         "Files are being cleared away there at the moment. Try again.");

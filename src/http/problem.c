@@ -63,6 +63,7 @@ static const struct {
         { EPERM, PROBLEM_FORBIDDEN },
         { EEXIST, PROBLEM_CONFLICT },
         { EBUSY, PROBLEM_CONFLICT },
+        { EALREADY, PROBLEM_IN_FLIGHT },
         { EINVAL, PROBLEM_INVALID },
         { ERANGE, PROBLEM_INVALID },
         { EBADMSG, PROBLEM_BAD_REQUEST },
