@@ -3,7 +3,9 @@ nothing that the description does not name."""
 import copy
 import datetime
 import functools
+import http.client
 import json
+import os
 import re
 import subprocess
 import urllib.parse
@@ -202,3 +204,68 @@ def wrong_problem(path, reply):
 def description(program):
     """Of a build's reeve-api."""
     return Description(json.loads(subprocess.run([program, "--openapi"], capture_output=True, text=True, check=True).stdout))
+
+
+# ---- through prism, where test_openapi_tools.py runs the suite ----
+
+PRISM = os.environ.get("REEVE_TEST_PRISM")
+TARGET = "X-Test-Target"  # what is behind prism: a path, or [host, port]; test_openapi_tools.py reads it
+
+
+def distinct(pairs):
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError(pairs)
+    return dict(pairs)
+
+
+def cannot_go(operation, address, method, target, body, headers):
+    """Why a request goes to the API itself."""
+    path, _, query = target.partition("?")
+    if operation is None or method == "HEAD" or path.count("/") > operation.path.count("/"):
+        return "prism answers by itself what is not described, and knows no names with slashes"
+    names = [name for name, _ in urllib.parse.parse_qsl(query, keep_blank_values=True)]
+    if len(set(names)) < len(names):
+        return "prism takes names that are there twice for an array"
+    content = operation.resolve(operation.item["responses"]["200" if "200" in operation.item["responses"] else "default"]).get("content", {})
+    if "text/event-stream" in content or "*/*" in content:
+        return "prism reads an answer to its end, as text"
+    if operation.item["security"] and not isinstance(address, str) and not headers.get("Authorization"):
+        return "prism answers by itself when there is no key"
+    if body:
+        if media_type(headers) != "application/json":
+            return "prism reads bodies as text"
+        try:
+            value = json.loads(body, object_pairs_hook=distinct)
+        except ValueError:
+            return "prism answers by itself what is no JSON, and keeps one of two equal names"
+        if not isinstance(value, (dict, list)) or re.search(rb"\d{16}", body) or len(body) > 8 << 20:
+            return "prism takes no scalar, rounds numbers and reads no more than 10 MB"
+    return None
+
+
+def through_prism(program, address, method, target, body, headers, timeout):
+    """Status, headers and body; None: it does not go that way. What may be asked goes through a prism that checks requests and
+    answers, what is wrong on purpose through one that checks answers."""
+    if not PRISM:
+        return None
+    config = json.loads(PRISM)
+    path, _, query = target.partition("?")
+    operation = description(program).find(method, path)
+    why = cannot_go(operation, address, method, target, body, headers)
+    wrong = why or operation.wrong_request(path, dict(urllib.parse.parse_qsl(query, keep_blank_values=True)), body, headers)
+    with open(config["log"], "a", encoding="utf-8") as log:
+        log.write(json.dumps([why or ("wrong" if wrong else "right"), f"{operation}"]) + "\n")
+    if why:
+        return None
+    headers = dict(headers) | {TARGET: json.dumps(address)}
+    headers.setdefault("Authorization", "Bearer none")  # taken off again on the way to a unix socket
+    c = http.client.HTTPConnection("127.0.0.1", config["answers" if wrong else "both"], timeout=timeout + 5)
+    try:
+        c.request(method, target, body, headers)
+        r = c.getresponse()
+        data = r.read()
+    finally:
+        c.close()
+    if b"stoplight.io/prism/errors" in data:
+        raise Violation(f"{method} {target} {body!r:.300}: {data.decode()[:1500]}")
+    return r.status, r.headers, data

@@ -191,7 +191,8 @@ def test_a_head_that_never_ends_is_told_so(start):
         c.send("GET /now HTTP/1.1\r\nHost: h\r\nA: ")
         reply = c.recv()
         assert reply.status == 408 and reply.headers["content-type"] == "application/problem+json"
-        assert json.loads(reply.body) == {"type": "urn:reeve:problem:request-timeout", "title": "The request came too slowly", "status": 408}
+        assert json.loads(reply.body) == {"type": "urn:reeve:problem:request-timeout", "title": "The request came too slowly", "status": 408,
+                                          "detail": "The head came more slowly than HeadSec= allows."}
         assert c.closed(2)
 
 
