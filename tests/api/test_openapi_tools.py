@@ -20,6 +20,12 @@ HERE = pathlib.Path(__file__).parent
 DOCUMENT = openapi.description(API).document
 # The rest of the suite is about bytes on sockets, streams, and what happens when programs die.
 FILES = ["test_jobs.py", "test_keys.py", "test_pull.py", "test_flags.py", "test_openapi.py"]
+# What takes seconds each, and is about time and not about form.
+LONG = ["test_flags.py::test_flags_outlive_the_connection", "test_flags.py::test_through_pgbouncer_within_two_seconds",
+        "test_flags.py::test_flagd_and_this_agree_on_who_is_in", "test_flags.py::test_flags_wait_for_their_schema",
+        "test_flags.py::test_a_lost_listener_is_made_up_for_by_polling", "test_pull.py::test_each_job_once_among_many",
+        "test_jobs.py::test_many_waiters_share_one_statement", "test_jobs.py::test_concurrent_creates_share_commits",
+        "test_openapi.py::test_every_route_while_the_database_is_away"]
 pytestmark = [
     pytest.mark.skipif(SANITIZED, reason="the document is the same"),
     pytest.mark.skipif(bool(openapi.PRISM), reason="it is in the middle of it"),
@@ -132,8 +138,12 @@ def test_the_suite_through_prism(packages, prism, tmp_path):
     """Every request that is right goes through a prism that checks it and its answer, every wrong one through one that checks
     its answer; a violation fails the test that made it."""
     log = tmp_path / "log"
+    for name in LONG:
+        file, test = name.split("::")
+        assert f"def {test}(" in (HERE / file).read_text(), name
     env = os.environ | {"REEVE_TEST_PRISM": json.dumps(prism | {"log": str(log)}), "REEVE_BUILD": str(BUILD)}
-    r = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not direct", *FILES], cwd=HERE, env=env,
+    r = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not direct", *FILES,
+                        *(f"--deselect={name}" for name in LONG)], cwd=HERE, env=env,
                        text=True, capture_output=True, timeout=900)
     assert r.returncode == 0, r.stdout[-6000:] + r.stderr[-1000:]
     lines = [json.loads(line) for line in log.read_text().splitlines()]
@@ -155,7 +165,7 @@ def test_prism_does_look(prism):
         do_GET = do_POST = handle_any
     server = http.server.HTTPServer(("127.0.0.1", 0), Wrong)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with contextlib.closing(server):
+    try:
         for port, path, body in (prism["both"], "/api/flags", None), (prism["answers"], "/api/flags", None), \
                 (prism["both"], "/api/keys", b'{"name":"k","role":"king"}'):
             c = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -163,4 +173,6 @@ def test_prism_does_look(prism):
                 openapi.TARGET: json.dumps(server.server_address), "Authorization": "Bearer x", "Content-Type": "application/json"})
             assert b"stoplight.io/prism/errors" in c.getresponse().read(), path
             c.close()
+    finally:
         server.shutdown()
+        server.server_close()
