@@ -28,6 +28,8 @@
 #define REEVE_CONF_LINE_MAX       (64UL * 1024) /* bytes of a logical line in it */
 #define REEVE_JSON_DEPTH_MAX      32U /* nesting of JSON that Reeve itself reads */
 #define REEVE_CLAIM_BATCH_MAX     500U /* jobs claimed by one statement */
+#define REEVE_KEY_WORDS_MAX       4U /* parts of a ConcurrencyKey= */
+#define REEVE_KEY_WORD_MAX        256U /* bytes of each of them */
 #define REEVE_CLAIM_LANES_MAX     64U /* lanes looked at by one claim */
 #define REEVE_ENQUEUE_BATCH_MAX   10000U /* jobs of one bulk request */
 #define REEVE_MIGRATION_MAX       (1024UL * 1024) /* bytes of a migration's script */

@@ -82,9 +82,10 @@ static void put_kind(StrBuf *b, const Kind *k)
         put_span(b, "StopSec", k->stop_usec);
         put_span(b, "WatchdogSec", k->watchdog_usec);
         put_span(b, "DeadlineSec", k->deadline_usec);
+        put_span(b, "UniqueFor", k->unique_usec);
         put_span(b, "KeepResult", k->keep_result_usec);
         put_number(b, "Concurrency", k->concurrency);
-        put_text(b, "ConcurrencyKey", k->concurrency_key);
+        put_command(b, "ConcurrencyKey", k->concurrency_key);
         if (k->rate_limit.n > 0)
                 strbuf_printf(b, "RateLimit=%u/%lluus\n", k->rate_limit.n,
                         (unsigned long long) k->rate_limit.interval_usec);

@@ -158,6 +158,29 @@ int kind_parse_pointer(const ConfEntry *e, const char *value, void *target)
         return conf_parse_string(e, value, target);
 }
 
+int kind_parse_key(const ConfEntry *e, const char *value, void *target)
+{
+        _cleanup_(words_freep) char **words = NULL;
+        char ***key = target;
+        size_t n;
+        int r;
+
+        r = words_parse(value, &words);
+        if (r < 0)
+                return r;
+        n = words_count(words);
+        if (n > REEVE_KEY_WORDS_MAX)
+                return -ERANGE;
+        for (size_t i = 0; i < n; i++)
+                if (!streq(words[i], "tenant") && !streq(words[i], "subject") &&
+                        (!is_pointer(words[i], strlen(words[i])) || !is_text(words[i]) ||
+                                strlen(words[i]) > REEVE_KEY_WORD_MAX))
+                        return -EINVAL;
+        words_free(*key);
+        *key = n > 0 ? TAKE_PTR(words) : NULL;
+        return 0;
+}
+
 int kind_parse_rate(const ConfEntry *e, const char *value, void *target)
 {
         const char *slash = strchr(value, '/'), *span;

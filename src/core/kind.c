@@ -34,12 +34,13 @@ static const ConfEntry entries[] = {
                 "a time span such as 30s, or infinity", .min = USEC_PER_MSEC),
         KEY("Kind", "DeadlineSec", kind_parse_span_or_never, deadline_usec,
                 "a time span such as 1h, or infinity", .min = USEC_PER_MSEC),
+        KEY("Kind", "UniqueFor", kind_parse_span, unique_usec, "a time span such as 10min, or 0"),
         KEY("Kind", "KeepResult", kind_parse_span, keep_result_usec,
                 "a time span such as 7d, or infinity", .max = USEC_INFINITY),
         KEY("Kind", "Concurrency", conf_parse_unsigned, concurrency,
                 "a number of runs from 0 (no limit) to 1000000", .max = REEVE_RATE_MAX),
-        KEY("Kind", "ConcurrencyKey", kind_parse_pointer, concurrency_key,
-                "a JSON pointer such as /subject"),
+        KEY("Kind", "ConcurrencyKey", kind_parse_key, concurrency_key,
+                "\"tenant\", \"subject\" or a JSON pointer such as /user, or several of them"),
         KEY("Kind", "RateLimit", kind_parse_rate, rate_limit,
                 "runs in a time span, such as 100/1min"),
         KEY("Kind", "OnCalendar", kind_parse_calendar, on_calendar,
@@ -90,7 +91,7 @@ Kind *kind_free(Kind *k)
         free(k->file);
         free(k->description);
         free(k->queue);
-        free(k->concurrency_key);
+        words_free(k->concurrency_key);
         free(k->on_calendar);
         words_free(k->exec.start);
         words_free(k->exec.join);

@@ -92,10 +92,11 @@ typedef struct Kind {
         usec_t timeout_usec; /* USEC_INFINITY: none */
         usec_t stop_usec;
         usec_t watchdog_usec; /* USEC_INFINITY: none */
-        usec_t deadline_usec; /* after being enqueued; USEC_INFINITY: none */
+        usec_t deadline_usec; /* after being enqueued, or due; USEC_INFINITY: none */
+        usec_t unique_usec; /* for so long, jobs that are the same are one; 0: not */
         usec_t keep_result_usec; /* USEC_INFINITY: for ever */
         unsigned concurrency; /* runs in the whole fleet; 0: no limit */
-        char *concurrency_key; /* JSON pointer or NULL */
+        char **concurrency_key; /* "tenant", "subject", JSON pointers; NULL: of all jobs together */
         KindRate rate_limit;
         char *on_calendar; /* or NULL */
         KindMissed missed;

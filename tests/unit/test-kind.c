@@ -81,7 +81,8 @@ static void test_every_key(void **state)
                 "[Kind]\nDescription=Text of a PDF\nQueue=pdf\nPriority=10\nMaxAttempts=7\n"
                 "MaxInterruptions=4\nRetrySec=1s\nRetryMaxSec=2min\nTimeoutSec=infinity\n"
                 "StopSec=0\nWatchdogSec=30s\nDeadlineSec=1h\nKeepResult=infinity\n"
-                "Concurrency=8\nConcurrencyKey=/subject\nRateLimit=100/min\n"
+                "Concurrency=8\nConcurrencyKey=tenant "
+                "/subject\nUniqueFor=10min\nRateLimit=100/min\n"
                 "OnCalendar=Mon..Fri 08:30\nMissed=one\n"
                 "[Exec]\nStart=/bin/a 'b c' 100%\nJoin='/bin/j x'\nMaxRuns=50\nMode=persistent\n"
                 "Output=json\n[Service]\nMemoryMax=512M\nBindPaths=/a\nBindPaths=/b\n");
@@ -99,7 +100,10 @@ static void test_every_key(void **state)
         assert_int_equal(k->deadline_usec, USEC_PER_HOUR);
         assert_true(k->keep_result_usec == USEC_INFINITY);
         assert_int_equal(k->concurrency, 8);
-        assert_string_equal(k->concurrency_key, "/subject");
+        assert_string_equal(k->concurrency_key[0], "tenant");
+        assert_string_equal(k->concurrency_key[1], "/subject");
+        assert_null(k->concurrency_key[2]);
+        assert_int_equal(k->unique_usec, 10 * USEC_PER_MIN);
         assert_int_equal(k->rate_limit.n, 100);
         assert_int_equal(k->rate_limit.interval_usec, USEC_PER_MIN);
         assert_string_equal(k->on_calendar, "Mon..Fri 08:30");
@@ -161,7 +165,8 @@ static void test_a_wrong_value_keeps_the_kind_out_and_names_its_line(void **stat
                 { E "[Kind]\nTimeoutSec=11000d\n", 4, "time span" },
                 { E "[Kind]\nStopSec=-1\n", 4, "time span" },
                 { E "[Kind]\nConcurrency=-1\n", 4, "number of runs" },
-                { E "[Kind]\nConcurrency=2\nConcurrencyKey=subject\n", 5, "JSON pointer" },
+                { E "[Kind]\nConcurrency=2\nConcurrencyKey=user\n", 5, "JSON pointer" },
+                { E "[Kind]\nConcurrency=2\nConcurrencyKey=/1 /2 /3 /4 /5\n", 5, "JSON pointer" },
                 { E "[Kind]\nConcurrencyKey=/subject\n", 4, "needs Concurrency=" },
                 { E "[Kind]\nRateLimit=10\n", 4, "100/1min" },
                 { E "[Kind]\nRateLimit=0/s\n", 4, "100/1min" },
