@@ -122,7 +122,7 @@ static void put_row(JsonWriter *w, const EnqueueRow *row)
         json_put_string(w, "id", row->job);
         json_put_string(w, "outcome", row->outcome == ENQUEUE_CREATED ? "created" : "exists");
         if (row->outcome == ENQUEUE_CREATED)
-                json_put_string(w, "state", row->scheduled ? "scheduled" : "ready");
+                json_put_string(w, "state", job_state_to_string(row->state));
 }
 
 static void reply_one(Create *k, const EnqueueRow *row)

@@ -8,7 +8,8 @@
 /* A job's object, as a client writes it, becomes the members that reeve.enqueue_batch() takes. */
 
 static const char *const known_fields[] = { "kind", "payload", "queue", "priority", "tenant",
-        "subject", "run_at", "delay", "deadline", "max_attempts", "timeout", "unique_key", NULL };
+        "subject", "run_at", "delay", "deadline", "max_attempts", "timeout", "unique_key",
+        "unique_for", "concurrency_key", NULL };
 
 int create_note_error(Create *k, const char *format, ...)
 {
@@ -139,6 +140,10 @@ static int read_times(JobReader *j)
                 return wrong(j, "timeout", "must be longer than nothing");
         if (r > 0)
                 json_put_uint(&j->writer, "timeout_usec", span);
+        if (r >= 0)
+                r = read_span(j, "unique_for", &span);
+        if (r > 0)
+                json_put_uint(&j->writer, "unique_usec", span);
         return r < 0 ? r : 0;
 }
 
@@ -269,6 +274,8 @@ static int read_fields(JobReader *j)
                 json_put_string(&j->writer, "queue", j->create->queue);
         if (r >= 0)
                 r = read_text(j, "unique_key", CREATE_KEY_MAX, false);
+        if (r >= 0)
+                r = read_text(j, "concurrency_key", REEVE_SUBJECT_MAX, false);
         if (r >= 0)
                 r = read_number(j, "priority", 10);
         if (r >= 0)

@@ -36,7 +36,7 @@ struct Pullers {
         Puller *first, *last;
         unsigned n;
         LaneTable lanes;
-        char **paused;
+        ClaimRules rules;
         sd_event_source *timer;
         usec_t poll_usec;
         usec_t searched_usec;
@@ -229,9 +229,10 @@ static void serve(Pullers *all)
                         .lease_usec = p->lease_usec,
                         .puller = p->name };
 
-                const LaneSkip skip = {
-                        .queues = (const char *const *) all->paused, .filter = is_for, .userdata = p
-                };
+                const LaneSkip skip = { .queues = (const char *const *) all->rules.paused,
+                        .limited = (const char *const *) all->rules.limited,
+                        .filter = is_for,
+                        .userdata = p };
 
                 claim.n_cursors =
                         lane_table_pick(&all->lanes, &skip, all->cursors, REEVE_CLAIM_LANES_MAX);
@@ -248,23 +249,15 @@ static void serve(Pullers *all)
         rest(all);
 }
 
-static void on_paused(int error, const char *const *names, unsigned n, void *userdata)
+static void on_rules(int error, const StoreClaimRule *rules, unsigned n, void *userdata)
 {
         Pullers *all = userdata;
-        char **copy = error < 0 ? NULL : new0(char *, n + 1);
 
         all->busy = false;
-        for (unsigned i = 0; copy && i < n; i++) {
-                copy[i] = strdup(names[i]);
-                if (!copy[i])
-                        copy = conf_names_free(copy);
-        }
-        if (!copy) {
+        if (error < 0 || claim_rules_set(&all->rules, rules, n) < 0) {
                 rest(all);
                 return;
         }
-        conf_names_free(all->paused);
-        all->paused = copy;
         all->searched_usec = now_usec(CLOCK_MONOTONIC);
         serve(all);
 }
@@ -283,7 +276,7 @@ static void on_lanes(int error, const StoreLane *lanes, unsigned n, void *userda
         }
         if (r >= 0)
                 r = n_new > 0 ? search(all)
-                              : store_list_paused_queues(all->api->store, on_paused, all, NULL);
+                              : store_list_claim_rules(all->api->store, on_rules, all, NULL);
         if (r < 0)
                 rest(all);
         else
@@ -360,7 +353,7 @@ Pullers *pullers_free(Pullers *all)
                 return NULL;
         sd_event_source_disable_unref(all->timer);
         lane_table_done(&all->lanes);
-        conf_names_free(all->paused);
+        claim_rules_done(&all->rules);
         return mfree(all);
 }
 

@@ -4,7 +4,7 @@
 #define MAY_BODY (HTTP_BODY_JSON | HTTP_BODY_OPTIONAL)
 #define OF_FILE                                                                                    \
         " of-kind of-name of-queue of-priority of-tenant of-subject of-unique_key of-run_at"       \
-        " of-deadline"
+        " of-deadline of-unique_for of-concurrency_key"
 #define FILTERS "filter-tenant filter-kind filter-queue filter-state"
 
 /* The router's table, and what /openapi.json is made of. reeve-http(7) lists these; a test

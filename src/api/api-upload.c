@@ -302,7 +302,7 @@ static void file_done(HttpRequest *r, void *userdata)
 int create_job_from_query(Create *k, const char *kind)
 {
         static const char *const names[] = { "kind", "queue", "tenant", "subject", "unique_key",
-                "run_at", "deadline" };
+                "run_at", "deadline", "unique_for", "concurrency_key" };
         const UriParams *params = http_request_get_queries(k->call->request);
         JsonWriter w = json_writer(&k->job);
         uint64_t number;

@@ -203,7 +203,7 @@ static void decode_rows(const EnqueueOrder *o, const StoreEnqueued *in, EnqueueR
                 /* Sent again after a doubt: the key that is in the way is its own. */
                 if (out[i].outcome == ENQUEUE_EXISTS && streq(out[i].job, o->jobs[i].id))
                         out[i].outcome = ENQUEUE_CREATED;
-                out[i].scheduled = in[i].state && streq(in[i].state, "scheduled");
+                out[i].state = in[i].state ? job_state_from_string(in[i].state) : JOB_READY;
                 out[i].detail = in[i].detail ? strdup(in[i].detail) : NULL;
         }
 }

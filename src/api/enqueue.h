@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include "job.h"
 #include "store-jobs.h"
 #include "strbuf.h"
 #include "uuid.h"
@@ -31,7 +32,7 @@ typedef enum EnqueueOutcome {
 typedef struct EnqueueRow {
         EnqueueOutcome outcome;
         char job[UUID_TEXT_SIZE]; /* "" if there is none */
-        bool scheduled; /* created, for later */
+        JobState state; /* of a created one: ready, scheduled or blocked */
         char *detail; /* or NULL */
 } EnqueueRow;
 

@@ -16,6 +16,7 @@ static const JobStep job_steps[] = {
         { JOB_BLOCKED, JOB_EVENT_CANCEL, JOB_CANCELLED, "somebody cancelled it" },
         { JOB_BLOCKED, JOB_EVENT_DEADLINE, JOB_FAILED, "its deadline passed" },
         { JOB_READY, JOB_EVENT_CLAIM, JOB_RUNNING, "a worker took it" },
+        { JOB_READY, JOB_EVENT_BLOCK, JOB_BLOCKED, "its key has no token" },
         { JOB_READY, JOB_EVENT_CANCEL, JOB_CANCELLED, "somebody cancelled it" },
         { JOB_READY, JOB_EVENT_DEADLINE, JOB_FAILED, "its deadline passed" },
         { JOB_RUNNING, JOB_EVENT_SUCCEED, JOB_SUCCEEDED, "the handler gave its result" },

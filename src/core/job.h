@@ -22,7 +22,7 @@ typedef enum JobState {
 typedef enum JobEvent {
         JOB_EVENT_ENQUEUE, /* asked for, to be run at once */
         JOB_EVENT_SCHEDULE, /* asked for, to be run later */
-        JOB_EVENT_BLOCK, /* asked for, its key has no token */
+        JOB_EVENT_BLOCK, /* asked for, or to be claimed, and its key has no token */
         JOB_EVENT_DUE, /* its time has come */
         JOB_EVENT_UNBLOCK, /* a token is free */
         JOB_EVENT_CLAIM, /* a worker took it */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lane-table.h"
 
+#include "conf.h"
 #include "macros.h"
 
 static void entry_done(LaneEntry *e)
@@ -132,19 +133,27 @@ static bool is_skipped(const LaneEntry *e, const LaneSkip *skip)
 
 unsigned lane_table_pick(LaneTable *t, const LaneSkip *skip, StoreCursor *cursors, unsigned n)
 {
+        int64_t least = 1; /* the priority of those of the other sort */
         unsigned n_picked = 0;
 
         if (t->n == 0)
                 return 0;
         t->turn = (t->turn + 1) % t->n;
-        for (int64_t priority = 10; priority >= 1 && n_picked < n; priority--)
+        for (int64_t priority = 10; priority >= least && n_picked < n; priority--)
                 for (unsigned k = 0; k < t->n && n_picked < n; k++) {
                         const LaneEntry *e = t->entries + (t->turn + k) % t->n;
+                        bool limited;
 
                         if (e->priority != priority || !e->wanted || e->empty ||
                                 is_skipped(e, skip))
                                 continue;
-                        cursors[n_picked++] = (StoreCursor){ e->lane, e->cursor, e->priority };
+                        limited = is_among(e->kind, skip->limited);
+                        if (n_picked > 0 && limited != cursors[0].limited) {
+                                least = priority;
+                                continue;
+                        }
+                        cursors[n_picked++] =
+                                (StoreCursor){ e->lane, e->cursor, e->priority, limited };
                 }
         return n_picked;
 }
@@ -167,4 +176,33 @@ void lane_table_claimed(LaneTable *t, const StoreCursor *cursors, unsigned n_cur
                 if (jobs[i].seq > e->cursor)
                         e->cursor = jobs[i].seq;
         }
+}
+
+int claim_rules_set(ClaimRules *r, const StoreClaimRule *rules, unsigned n_rules)
+{
+        _cleanup_(claim_rules_done)
+                ClaimRules told = { new0(char *, n_rules + 1), new0(char *, n_rules + 1) };
+        unsigned n_paused = 0, n_limited = 0;
+
+        if (!told.paused || !told.limited)
+                return -ENOMEM;
+        for (unsigned i = 0; i < n_rules; i++) {
+                char *name = strdup(rules[i].name);
+
+                if (!name)
+                        return -ENOMEM;
+                if (rules[i].paused)
+                        told.paused[n_paused++] = name;
+                else
+                        told.limited[n_limited++] = name;
+        }
+        claim_rules_done(r);
+        *r = STEAL(told);
+        return 0;
+}
+
+void claim_rules_done(ClaimRules *r)
+{
+        r->paused = conf_names_free(r->paused);
+        r->limited = conf_names_free(r->limited);
 }

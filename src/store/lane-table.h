@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 
+#include "store-instance.h"
 #include "store-run.h"
 #include "time-util.h"
 
@@ -60,15 +61,27 @@ typedef bool (*LaneFilter)(const LaneEntry *e, void *userdata);
 typedef struct LaneSkip {
         const char *const *queues; /* paused */
         const char *const *kinds; /* cannot be run now */
+        const char *const *limited; /* not skipped: kinds that have limits */
         LaneFilter filter; /* what it refuses; NULL: nothing */
         void *userdata;
 } LaneSkip;
 
 /* The next lanes to claim from, highest priority first, lanes of one priority in turn. Returns
- * their number, at most n. */
+ * their number, at most n. They are all of kinds with limits or all of kinds without, as the first
+ * is (each has its own statement), and none is behind one that was left out for it. */
 unsigned lane_table_pick(LaneTable *t, const LaneSkip *skip, StoreCursor *cursors, unsigned n);
 
 /* A claim from these cursors gave these jobs: moves the cursors; what gave nothing is empty if
  * got_less says that the claim was not full. */
 void lane_table_claimed(LaneTable *t, const StoreCursor *cursors, unsigned n_cursors,
         const StoreClaimedJob *jobs, unsigned n_jobs, bool got_less);
+
+/* What one who claims was told last. */
+typedef struct ClaimRules {
+        char **paused; /* names of queues, NULL-terminated; or NULL */
+        char **limited; /* names of kinds */
+} ClaimRules;
+
+/* Replaces them by what store_list_claim_rules() gave. Returns 0, or -ENOMEM: they stay. */
+int claim_rules_set(ClaimRules *r, const StoreClaimRule *rules, unsigned n_rules);
+void claim_rules_done(ClaimRules *r);

@@ -108,13 +108,19 @@ static const StoreColumn name_columns[] = { { COLUMN_TEXT, 0 } };
 typedef const char *Name;
 DEFINE_ROWS_DECODER(decode_names, Name, StoreNamesCallback, name_columns)
 
-int store_list_paused_queues(
-        Store *s, StoreNamesCallback callback, void *userdata, StoreRequest **ret_request)
+static const StoreColumn rule_columns[] = {
+        COLUMN(COLUMN_TEXT, StoreClaimRule, name),
+        COLUMN(COLUMN_BOOL, StoreClaimRule, paused),
+};
+DEFINE_ROWS_DECODER(decode_rules, StoreClaimRule, StoreClaimRulesCallback, rule_columns)
+
+int store_list_claim_rules(
+        Store *s, StoreClaimRulesCallback callback, void *userdata, StoreRequest **ret_request)
 {
         StoreParams p = {};
 
-        return store_send(s, &sql_list_paused_queues, &p,
-                STORE_CALL(decode_names, callback, userdata, ret_request));
+        return store_send(s, &sql_list_claim_rules, &p,
+                STORE_CALL(decode_rules, callback, userdata, ret_request));
 }
 
 int store_publish_kinds(Store *s, const char *kinds, StoreNamesCallback callback, void *userdata,

@@ -55,8 +55,18 @@ int store_list_cancels(Store *s, int64_t instance, StoreRunsCallback callback, v
 typedef void (*StoreNamesCallback)(
         int error, const char *const *names, unsigned n_names, void *userdata);
 
-int store_list_paused_queues(
-        Store *s, StoreNamesCallback callback, void *userdata, StoreRequest **ret_request);
+/* A queue that is paused, or a kind that has limits. */
+typedef struct StoreClaimRule {
+        const char *name;
+        bool paused; /* false: the name is a kind's */
+} StoreClaimRule;
+
+typedef void (*StoreClaimRulesCallback)(
+        int error, const StoreClaimRule *rules, unsigned n_rules, void *userdata);
+
+/* What one who claims has to know: see claim_rules_set(). */
+int store_list_claim_rules(
+        Store *s, StoreClaimRulesCallback callback, void *userdata, StoreRequest **ret_request);
 
 typedef void (*StoreOwnRunsCallback)(
         int error, const StoreOwnRun *runs, unsigned n_runs, void *userdata);

@@ -74,8 +74,10 @@ int store_claim_jobs(Store *s, int64_t instance, const StoreClaim *claim,
         else
                 params_text(&p, NULL);
         params_text(&p, claim->puller);
-        return store_send(s, &sql_claim_jobs, &p,
-                STORE_CALL(decode_claimed, callback, userdata, ret_request));
+        return store_send(s,
+                claim->n_cursors > 0 && claim->cursors[0].limited ? &sql_claim_limited_jobs
+                                                                  : &sql_claim_jobs,
+                &p, STORE_CALL(decode_claimed, callback, userdata, ret_request));
 }
 
 static void array_positive(StrBuf *a, int v, int least)

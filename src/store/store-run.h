@@ -34,6 +34,7 @@ typedef struct StoreCursor {
         int64_t lane;
         int64_t cursor; /* claim behind this seq */
         int64_t priority;
+        bool limited; /* its kind has limits: as that of all cursors of one claim */
 } StoreCursor;
 
 typedef struct StoreClaimedJob {

@@ -39,6 +39,40 @@ int store_promote_due(Store *s, unsigned n_most, const char *lower, StorePromote
                 STORE_CALL(decode_promoted, callback, userdata, ret_request));
 }
 
+typedef struct Unblocked {
+        int64_t n;
+        const char *last;
+} Unblocked;
+
+static void decode_unblocked(StoreRequest *q, int error, const PGresult *result)
+{
+        static const StoreColumn columns[] = {
+                COLUMN(COLUMN_I64, Unblocked, n),
+                COLUMN(COLUMN_TEXT_NULL, Unblocked, last),
+        };
+        StoreUnblockedCallback callback = (StoreUnblockedCallback) q->call.callback;
+        _cleanup_(freep) Unblocked *row = NULL;
+        unsigned n = 0;
+
+        if (error == 0)
+                error = store_decode(result, columns, ELEMENTSOF(columns), sizeof(Unblocked),
+                        (void **) &row, &n);
+        if (error == 0 && n != 1)
+                error = -EPROTO;
+        callback(error, error == 0 ? row->n : 0, error == 0 ? row->last : NULL, q->call.userdata);
+}
+
+int store_unblock_next(Store *s, const char *after, unsigned n_most,
+        StoreUnblockedCallback callback, void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_text(&p, after);
+        params_u64(&p, n_most);
+        return store_send(s, &sql_unblock_next, &p,
+                STORE_CALL(decode_unblocked, callback, userdata, ret_request));
+}
+
 int store_expire_deadlines(Store *s, usec_t back_usec, unsigned n_most, StoreCountCallback callback,
         void *userdata, StoreRequest **ret_request)
 {

@@ -13,6 +13,13 @@ typedef void (*StorePromotedCallback)(int error, int64_t n, usec_t next_usec, vo
 int store_promote_due(Store *s, unsigned n_most, const char *lower, StorePromotedCallback callback,
         void *userdata, StoreRequest **ret_request);
 
+typedef void (*StoreUnblockedCallback)(int error, int64_t n, const char *last, void *userdata);
+
+/* Looks after the lines before so many tokens of limits, behind the one given ("": from the first).
+ * last: where to go on, NULL if that was all. */
+int store_unblock_next(Store *s, const char *after, unsigned n_most,
+        StoreUnblockedCallback callback, void *userdata, StoreRequest **ret_request);
+
 /* Fails idle jobs whose deadline passed within the time back. */
 int store_expire_deadlines(Store *s, usec_t back_usec, unsigned n_most, StoreCountCallback callback,
         void *userdata, StoreRequest **ret_request);

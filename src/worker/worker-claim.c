@@ -276,7 +276,8 @@ static bool is_wedged(void)
  * batches; then a rest. */
 static void claim_next(Worker *w)
 {
-        LaneSkip skip = { (const char *const *) w->paused, NULL };
+        LaneSkip skip = { .queues = (const char *const *) w->rules.paused,
+                .limited = (const char *const *) w->rules.limited };
         Claim *claim;
 
         if (w->claiming || !w->instance || n_wanted(w) == 0 || is_wedged())

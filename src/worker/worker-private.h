@@ -118,7 +118,7 @@ int run_keep_step(Run *r);
 int worker_start_upkeep(Worker *w);
 void worker_stop_upkeep(Worker *w);
 
-/* Asks which runs are to be cancelled and which queues are paused. */
+/* Asks which runs are to be cancelled, which queues are paused and which kinds have limits. */
 void worker_look_at_orders(Worker *w);
 /* Logs what the server refuses, at most twice a minute; and as callbacks of statements that nobody
  * waits for. */

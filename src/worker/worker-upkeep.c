@@ -11,6 +11,9 @@
 #define DUE_ALL_USEC                                                                               \
         (10 * USEC_PER_SEC) /* how often due jobs are looked for from the beginning of time */
 #define DUE_BACK_SEC        60
+#define UNBLOCK_USEC        USEC_PER_SEC
+#define UNBLOCK_SOON_USEC   (100 * USEC_PER_MSEC) /* some were unblocked: there may be more */
+#define UNBLOCK_TOKENS      500U
 #define NOTE_USEC           (30 * USEC_PER_SEC)
 #define REAP_USEC           (5 * USEC_PER_SEC)
 #define DEADLINES_BACK_USEC (10 * USEC_PER_MIN)
@@ -99,26 +102,13 @@ static void on_cancels(int error, const int64_t *run_ids, unsigned n, void *user
         }
 }
 
-static void on_paused(int error, const char *const *names, unsigned n, void *userdata)
+static void on_rules(int error, const StoreClaimRule *rules, unsigned n, void *userdata)
 {
         Worker *w = userdata;
-        char **copy;
 
         worker_note_error(w, error);
-        if (error < 0)
-                return;
-        copy = new0(char *, n + 1);
-        if (!copy)
-                return;
-        for (unsigned i = 0; i < n; i++) {
-                copy[i] = strdup(names[i]);
-                if (!copy[i]) {
-                        conf_names_free(copy);
-                        return;
-                }
-        }
-        conf_names_free(w->paused);
-        w->paused = copy;
+        if (error == 0 && claim_rules_set(&w->rules, rules, n) < 0)
+                log_oom();
 }
 
 /* The word to end a run must come quickly: at each hint, and every second while there are runs. */
@@ -128,7 +118,7 @@ void worker_look_at_orders(Worker *w)
                 return;
         w->orders_usec = now_usec(CLOCK_MONOTONIC);
         (void) store_list_cancels(w->store, w->instance, on_cancels, w, NULL);
-        (void) store_list_paused_queues(w->store, on_paused, w, NULL);
+        (void) store_list_claim_rules(w->store, on_rules, w, NULL);
 }
 
 static int on_beat(sd_event_source *s, uint64_t usec, void *userdata)
@@ -182,6 +172,37 @@ static int on_due(sd_event_source *s, uint64_t usec, void *userdata)
         (void) store_promote_due(w->store, DUE_BATCH, lower, on_promoted, w, NULL);
         /* Should no answer come: again, later. */
         return arm(s, 2 * DUE_MAX_USEC);
+}
+
+/* ---- lines before limits
+ * ----------------------------------------------------------------------------------------
+ */
+
+static void on_unblocked(int error, int64_t n, const char *last, void *userdata)
+{
+        Worker *w = userdata;
+
+        worker_note_error(w, error);
+        if (error < 0 || !w->unblock_timer)
+                return;
+        free(w->unblock_after);
+        w->unblock_after = last ? strdup(last) : NULL;
+        if (n > 0)
+                worker_hint(w);
+        (void) arm(w->unblock_timer, n > 0 ? UNBLOCK_SOON_USEC : UNBLOCK_USEC);
+}
+
+/* An end of a run lets the next ones go on by itself. This is for what that did not see: a limit
+ * that was changed, a job that ended before it ran, two who looked at the same moment. */
+static int on_unblock(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        Worker *w = userdata;
+
+        if (w->instance > 0 && w->state == WORKER_WORKING)
+                (void) store_unblock_next(w->store, w->unblock_after ? w->unblock_after : "",
+                        UNBLOCK_TOKENS, on_unblocked, w, NULL);
+        /* Should no answer come: again, later. */
+        return arm(s, 2 * UNBLOCK_USEC);
 }
 
 /* ---- the dead
@@ -306,6 +327,8 @@ int worker_start_upkeep(Worker *w)
         if (r >= 0)
                 r = add_timer(w, &w->due_timer, UPKEEP_AFTER_USEC, on_due, "due");
         if (r >= 0)
+                r = add_timer(w, &w->unblock_timer, UNBLOCK_USEC, on_unblock, "unblock");
+        if (r >= 0)
                 r = add_timer(w, &w->reap_timer, UPKEEP_AFTER_USEC, on_reap, "reap");
         return r;
 }
@@ -314,5 +337,6 @@ void worker_stop_upkeep(Worker *w)
 {
         w->beat_timer = sd_event_source_disable_unref(w->beat_timer);
         w->due_timer = sd_event_source_disable_unref(w->due_timer);
+        w->unblock_timer = sd_event_source_disable_unref(w->unblock_timer);
         w->reap_timer = sd_event_source_disable_unref(w->reap_timer);
 }

@@ -29,6 +29,20 @@ static void on_finding(
                 log_warning("%s:%u: %s", file, line, text);
 }
 
+/* Until the database has said what all hosts have. */
+static int name_limited_kinds(Worker *w)
+{
+        _cleanup_(freep) StoreClaimRule *rules = new0(StoreClaimRule, w->kinds->n_kinds);
+        unsigned n = 0;
+
+        if (!rules)
+                return -ENOMEM;
+        for (size_t i = 0; i < w->kinds->n_kinds; i++)
+                if (w->kinds->kinds[i]->concurrency > 0)
+                        rules[n++].name = w->kinds->kinds[i]->name;
+        return claim_rules_set(&w->rules, rules, n);
+}
+
 static int name_kinds(Worker *w)
 {
         size_t n = 0;
@@ -37,7 +51,7 @@ static int name_kinds(Worker *w)
         w->means = new0(KindMean, w->kinds->n_kinds);
         if (!w->kind_names || !w->means)
                 return -ENOMEM;
-        if (worker_start_holds(w) < 0)
+        if (worker_start_holds(w) < 0 || name_limited_kinds(w) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < w->kinds->n_kinds; i++)
                 if (w->kinds->kinds[i]->type == KIND_EXEC)
@@ -90,6 +104,22 @@ static int make_slots(Worker *w)
  * ------------------------------------------------------------------------------------------------
  */
 
+static void put_limits(JsonWriter *j, const Kind *k)
+{
+        if (k->concurrency > 0)
+                json_put_uint(j, "concurrency", k->concurrency);
+        if (k->concurrency_key) {
+                json_open_array(j, "concurrency_key");
+                for (char **word = k->concurrency_key; *word; word++)
+                        json_put_string(j, NULL, *word);
+                json_close(j);
+        }
+        if (k->deadline_usec != USEC_INFINITY)
+                json_put_uint(j, "deadline_usec", k->deadline_usec);
+        if (k->unique_usec > 0)
+                json_put_uint(j, "unique_usec", k->unique_usec);
+}
+
 static void put_kind(JsonWriter *j, const Kind *k)
 {
         json_open_object(j, NULL);
@@ -109,6 +139,7 @@ static void put_kind(JsonWriter *j, const Kind *k)
         json_put_uint(j, "retry_max_usec", k->retry.max_usec);
         if (k->type == KIND_PULL)
                 json_put_uint(j, "lease_usec", k->pull.lease_usec);
+        put_limits(j, k);
         json_put_string(j, "hash", k->hash);
         json_close(j);
 }
@@ -552,7 +583,8 @@ Worker *worker_free(Worker *w)
         free(w->batch);
         lane_table_done(&w->lanes);
         stand_stills_done(&w->still);
-        conf_names_free(w->paused);
+        claim_rules_done(&w->rules);
+        free(w->unblock_after);
         free((void *) w->kind_names);
         free(w->means);
         free(w->holds);

@@ -69,7 +69,7 @@ struct Worker {
         bool retry_ends; /* a batch did not get through: again with the next tick */
 
         LaneTable lanes;
-        char **paused; /* names of paused queues, NULL-terminated */
+        ClaimRules rules; /* paused queues, kinds with limits */
         bool claiming; /* a claim or a search for lanes is under way */
         struct Claim *claim; /* worker-claim.c: the one under way */
         struct Batch *batch; /* worker-end.c: the one under way */
@@ -79,9 +79,10 @@ struct Worker {
         sd_event_source *end_defer; /* sends what has ended in this iteration */
         sd_event_source *keep_defer; /* keeps output files step by step */
 
-        sd_event_source *beat_timer, *due_timer, *reap_timer, *tick_timer, *drain_timer,
-                *schema_timer;
+        sd_event_source *beat_timer, *due_timer, *unblock_timer, *reap_timer, *tick_timer,
+                *drain_timer, *schema_timer;
         StandStills still; /* heartbeat counters as the reaper last saw them move */
+        char *unblock_after; /* the token behind which to look next, NULL: from the first */
         usec_t promoted_all_usec; /* when due jobs were last looked for from the beginning of time
                                    */
         unsigned n_reaps;

@@ -92,6 +92,14 @@ class Session:
         return self.run("claim-jobs", [x[0] for x in lanes], [x[1] for x in lanes], [x[2] for x in lanes], n, instance,
                         list(kinds), lease, puller)
 
+    def claim_limited(self, n=1, instance=1, lanes=None, kinds=("echo", "slow"), lease=None, puller=None):
+        """As claim(), by the statement for kinds that may have limits."""
+        if lanes is None:
+            lanes = [(r["lane"], FIRST, r["priority"]) for r in self.sql(
+                "select distinct r.lane, j.priority from reeve.ready r join reeve.job j on j.id = r.job order by 2 desc, 1")]
+        return self.run("claim-limited-jobs", [x[0] for x in lanes], [x[1] for x in lanes], [x[2] for x in lanes], n, instance,
+                        list(kinds), lease, puller)
+
     def end(self, *runs, state="succeeded", cause="exit", interrupted=False, delay=0, host="h1", **fields):
         """runs: rows of claim(), or (run_id, run_key). Returns the run ids that were ended."""
         runs = [(r["run_id"], r["run_key"]) if isinstance(r, dict) else r for r in runs]
@@ -186,8 +194,19 @@ class Queue:
             insert into reeve.ready (job, lane) select id, reeve.lane(queue, kind, tenant, priority) from j where %s = 'ready'
             """, j["kind"], j["priority"], j["tenant"], n, table, j["run_at"], table, table)
 
+    def lane(self, kind="echo", tenant="default", priority=5, queue="default"):
+        return self.root.value("select reeve.lane(%s, %s, %s, %s::smallint)", queue, kind, tenant, priority)
+
+    def limit(self, kind, most, *key):
+        """Concurrency= and ConcurrencyKey= of a kind, as its next publication says them."""
+        self.root.sql("update reeve.kind set concurrency = %s, concurrency_key = %s where name = %s", most, list(key) or None, kind)
+
+    def unblock(self):
+        """What workers do every second. Returns how many are ready now."""
+        return self.worker.run("unblock-next", "", 1000)[0]["n"]
+
     def block(self, job):
-        """Enqueue does not block yet: by hand."""
+        """By hand, by something that has no limit."""
         self.root.sql("""with r as (delete from reeve.ready where job = %s returning *)
             insert into reeve.blocked (job, token, lane, attempt, interruptions, flags)
             select job, 'key', lane, attempt, interruptions, flags from r""", job)

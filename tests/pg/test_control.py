@@ -186,9 +186,9 @@ def test_a_queue_is_paused_and_resumed(database, control, queue):
     listener = Listener(database, "reeve")
     assert control.change("set-queue-paused", "default", True, reason="disk full") == 1
     assert listener.heard(5) >= 1
-    assert queue.worker.run("list-paused-queues") == [{"name": "default"}]
+    assert queue.worker.run("list-claim-rules") == [{"name": "default", "paused": True}]
     assert control.change("set-queue-paused", "default", False, reason=None) == 1
-    assert queue.worker.run("list-paused-queues") == []
+    assert queue.worker.run("list-claim-rules") == []
     assert control.sql("select event, actor, reason from reeve.history where object = 'queue/default' order by id") == [
         {"event": "pause", "actor": "uid:0", "reason": "disk full"}, {"event": "resume", "actor": "uid:0", "reason": None}]
 

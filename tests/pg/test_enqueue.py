@@ -138,7 +138,7 @@ def test_null_means_not_given(app):
 
 @pytest.mark.parametrize("options, state", [
     ({"run_at": "2001-01-01"}, "ready"), ({"delay": "-1 hour"}, "ready"), ({"delay": "0"}, "ready"),
-    ({"run_at": "2999-01-01T00:00:00Z"}, "scheduled"), ({"delay": "10ms"}, "scheduled"),
+    ({"run_at": "2999-01-01T00:00:00Z"}, "scheduled"), ({"delay": "10s"}, "scheduled"),
 ])
 def test_when_it_is_to_run(app, options, state):
     c = app.connect("app")

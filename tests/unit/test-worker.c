@@ -104,6 +104,56 @@ static void test_lanes_paused_and_empty(void **state)
         assert_int_equal(c[0].cursor, 0);
 }
 
+/* Kinds with limits and those without are never in one claim, and none waits for the other's lower
+ * priorities. */
+static void test_lanes_of_kinds_with_limits(void **state)
+{
+        _cleanup_(lane_table_done) LaneTable t = {};
+        const char *const limited[] = { "l", NULL };
+        const LaneSkip skip = { .limited = limited };
+        const StoreLane high = { 7, "q", "l", "t", 9 }, same = { 8, "q", "l", "t", 5 };
+        bool first[2] = {};
+        StoreCursor c[8];
+
+        add(&t, 1, 5, "q", true);
+        add(&t, 2, 5, "q", true);
+        add(&t, 3, 4, "q", true);
+        assert_int_equal(lane_table_add(&t, &same, true), 1);
+        for (int i = 0; i < 8; i++) {
+                unsigned n = lane_table_pick(&t, &skip, c, 8);
+
+                first[c[0].limited] = true;
+                assert_int_equal(n, c[0].limited ? 1 : 2); /* nothing of priority 4 */
+                for (unsigned k = 0; k < n; k++)
+                        assert_int_equal(c[k].priority, 5);
+        }
+        assert_true(first[0] && first[1]);
+
+        assert_int_equal(lane_table_add(&t, &high, true), 1);
+        for (int i = 0; i < 8; i++) {
+                assert_int_equal(lane_table_pick(&t, &skip, c, 8), 2);
+                assert_true(c[0].lane == 7 && c[0].limited && c[1].lane == 8);
+        }
+        assert_int_equal(lane_table_pick(&t, &none, c, 8), 5);
+        assert_false(c[0].limited);
+}
+
+static void test_rules_are_replaced(void **state)
+{
+        const StoreClaimRule told[] = { { "p", true }, { "l", false }, { "q", true } };
+        _cleanup_(claim_rules_done) ClaimRules r = {};
+
+        assert_int_equal(claim_rules_set(&r, told, 3), 0);
+        assert_string_equal(r.paused[0], "p");
+        assert_string_equal(r.paused[1], "q");
+        assert_null(r.paused[2]);
+        assert_string_equal(r.limited[0], "l");
+        assert_null(r.limited[1]);
+        assert_int_equal(claim_rules_set(&r, NULL, 0), 0);
+        assert_null(r.paused[0]);
+        assert_null(r.limited[0]);
+}
+
 /* ---- kinds that cannot be run
  * ----------------------------------------------------------------------------------------
  */
@@ -420,6 +470,8 @@ int main(void)
                 cmocka_unit_test(test_lanes_by_priority_and_in_turn),
                 cmocka_unit_test(test_lanes_without_jobs_are_forgotten),
                 cmocka_unit_test(test_lanes_paused_and_empty),
+                cmocka_unit_test(test_lanes_of_kinds_with_limits),
+                cmocka_unit_test(test_rules_are_replaced),
                 cmocka_unit_test(test_lanes_of_a_held_kind),
                 cmocka_unit_test(test_a_kind_is_held_longer_each_time_but_not_for_long),
                 cmocka_unit_test(test_a_handler_that_never_ran_costs_the_job_nothing),

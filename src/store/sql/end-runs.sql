@@ -2,7 +2,7 @@
 -- more is stale, changes nothing and is not returned. What the worker decided by the handler's verdict and the job's
 -- limits (core/retry.c) is the state: succeeded, failed, cancelled; scheduled (another attempt); ready (interrupted);
 -- the last two become cancelled if somebody asked for it, which the lease row says to whoever deletes it.
--- Parents are told, keys given back, and what is more than an ordinary life goes into the history. A job that came back
+-- Parents are told, keys and tokens given back, and what is more than an ordinary life goes into the history. A job that came back
 -- because its handler cannot be started on a host (ready with an error code) is tried for as long as that lasts, so only
 -- the first time of each attempt, host and code is written.
 -- Locks: the parents' waiting rows in the order of ids; then the lease rows in the order of run ids. Rows: the runs that were ended.
@@ -25,7 +25,7 @@ with input as materialized (
 ), gone as materialized (
         delete from reeve.lease l using input i where l.run_id between i.run_id and i.run_id and l.run_key = i.run_key
                 and (select count(*) from locked) > 0
-        returning l.run_id, l.job, l.lane, l.flags, l.claimed_at, l.cancel_actor, l.cancel_reason,
+        returning l.run_id, l.job, l.lane, l.flags, l.token, l.claimed_at, l.cancel_actor, l.cancel_reason,
                 case when l.cancel_actor is not null and i.state in ('scheduled', 'ready') then 'cancelled' else i.state end
                         as state, i.cause, i.exit_status, i.exit_signal,
                 i.error_code, i.error_message, i.result, i.result_blob, i.delay_usec, i.cpu_usec, i.max_rss, i.unit, i.log,
@@ -83,5 +83,10 @@ with input as materialized (
         where g.flags & 4 <> 0 and g.state in ('succeeded', 'failed', 'cancelled')
 ), parents_told as materialized (
         select reeve.children_ended(p.ids) from parents p where p.ids is not null
+), tokens as materialized (
+        select array_agg(distinct g.token) as held from gone g where g.token is not null
+), unblocked as materialized (
+        select reeve.unblock(t.held) from tokens t where t.held is not null
 )
 select g.run_id from gone g where (select count(*) from parents_told) >= 0 and (select count(*) from asked) >= 0
+        and (select count(*) from unblocked) >= 0

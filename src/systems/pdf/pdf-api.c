@@ -85,7 +85,7 @@ static const HttpRoute routes[] = {
                 PDF_UPLOAD_MAX, "the text of a PDF", 0,
                 { "createPdf", "documents",
                         "Idempotency-Key of-name of-queue of-priority of-tenant of-subject"
-                        " of-unique_key of-run_at of-deadline",
+                        " of-unique_key of-run_at of-deadline of-unique_for of-concurrency_key",
                         "application/pdf multipart/form-data=PdfForm",
                         "200=Job;ETag;Location 202=Created;Location 404 409 422 507" } },
         { HTTP_POST, "/api/v1/process-pdf-async", handle_pdf_async, API_SUBMIT, HTTP_BODY_MULTIPART,
