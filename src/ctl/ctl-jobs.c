@@ -16,8 +16,27 @@ static void add_parameter(const Ctl *c, StrBuf *b, CtlOptionId id)
         http_quote(b, c->values[id]);
 }
 
+/* What a blocked job waits for: "1 of 1 runs of thumbnail /user=7". */
+static void describe_limit(StrBuf *b, const JsonValue *job)
+{
+        const JsonValue *by = json_value_member(job, "blocked_by");
+        _cleanup_(strbuf_done) StrBuf key = {};
+        char at[TEXT_TIME_MAX];
+
+        if (!by || !json_value_is(by, JSON_OBJECT))
+                return;
+        text_clean(&key, member_text(by, "key"));
+        if (json_value_member(by, "running"))
+                strbuf_printf(b, "%" PRIu64 " of %" PRIu64 " runs of ", member_u64(by, "running"),
+                        member_u64(by, "most"));
+        strbuf_puts(b, strbuf_str(&key));
+        if (*member_text(by, "next_at"))
+                strbuf_printf(b, ", next at %s", text_local_time(at, member_text(by, "next_at")));
+}
+
 static void add_job(TextTable *t, const JsonValue *job)
 {
+        _cleanup_(strbuf_done) StrBuf why = {};
         char created[TEXT_TIME_MAX], progress[16] = "";
         double percent;
 
@@ -32,6 +51,8 @@ static void add_job(TextTable *t, const JsonValue *job)
         text_table_add(t, progress);
         text_table_add_u64(t, member_u64(job, "attempt"));
         text_table_add(t, text_local_time(created, member_text(job, "created_at")));
+        describe_limit(&why, job);
+        text_table_add(t, strbuf_str(&why));
 }
 
 /* Takes from a page what is still wanted. Returns how many that are. */
@@ -101,7 +122,7 @@ static int list_pages(Ctl *c, uint64_t left, TextTable *t, bool *ret_more)
 int verb_list(Ctl *c)
 {
         static const char *const heading[] = { "ID", "KIND", "QUEUE", "STATE", "DONE", "ATTEMPT",
-                "CREATED" };
+                "CREATED", "BLOCKED BY" };
         _cleanup_(text_table_done)
                 TextTable t = { .n_columns = ELEMENTSOF(heading), .right = 1U << 4 | 1U << 5 };
         const char *limit = c->values[OPTION_LIMIT];
@@ -206,6 +227,15 @@ static void print_field(const Ctl *c, size_t i, const JsonValue *v)
         printf("%12s: %s\n", fields[i].title, strbuf_str(&clean));
 }
 
+static void print_limit(const JsonValue *job)
+{
+        _cleanup_(strbuf_done) StrBuf b = {};
+
+        describe_limit(&b, job);
+        if (b.len > 0)
+                printf("%12s: %s\n", "Blocked by", strbuf_str(&b));
+}
+
 /* "error": why it has failed; "last_error": what stopped its last attempt, while it goes on. */
 static void print_error(const JsonValue *job, const char *name, const char *title)
 {
@@ -270,6 +300,7 @@ static int show_job(Ctl *c, const char *id)
                 if (v && !(json_value_is(v, JSON_NULL) && fields[i].type != FIELD_RAW))
                         print_field(c, i, v);
         }
+        print_limit(a.root);
         print_error(a.root, "error", "Error");
         print_error(a.root, "last_error", "Last error");
         v = ctl_list(&b, "files");

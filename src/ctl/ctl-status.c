@@ -16,20 +16,24 @@ static void add_heading(TextTable *t, const char *const *heading)
 
 static int print_queues(const Ctl *c, const JsonValue *queues)
 {
-        static const char *const heading[] = { "QUEUE", "READY", "RUNNING", "OLDEST", "PAUSED" };
-        _cleanup_(text_table_done)
-                TextTable t = { .n_columns = ELEMENTSOF(heading), .right = 1U << 1 | 1U << 2 };
+        static const char *const heading[] = { "QUEUE", "READY", "BLOCKED", "RUNNING", "OLDEST",
+                "PAUSED" };
+        _cleanup_(text_table_done) TextTable t = { .n_columns = ELEMENTSOF(heading),
+                .right = 1U << 1 | 1U << 2 | 1U << 3 };
 
         add_heading(&t, heading);
         for (const JsonValue *v = json_value_first(queues, NULL); v;
                 v = json_value_next(queues, v, NULL)) {
-                char ready[32], oldest[TEXT_TIME_MAX];
+                char ready[32], blocked[32], oldest[TEXT_TIME_MAX];
                 const char *reason = member_text(v, "reason");
 
                 (void) snprintf(ready, sizeof(ready), "%" PRIu64 "%s", member_u64(v, "ready"),
                         member_bool(v, "more") ? "+" : "");
                 text_table_add(&t, member_text(v, "name"));
+                (void) snprintf(blocked, sizeof(blocked), "%" PRIu64 "%s", member_u64(v, "blocked"),
+                        member_bool(v, "more_blocked") ? "+" : "");
                 text_table_add(&t, ready);
+                text_table_add(&t, blocked);
                 text_table_add_u64(&t, member_u64(v, "running"));
                 text_table_add(&t, text_local_time(oldest, member_text(v, "oldest_at")));
                 text_table_add(&t, !member_bool(v, "paused") ? "" : *reason ? reason : "yes");
@@ -62,16 +66,29 @@ static int print_workers(const Ctl *c, const JsonValue *workers)
         return text_table_print(&t, stdout, c->bold);
 }
 
+/* "2 /user": Concurrency= and its key. */
+static void describe_limits(StrBuf *b, const JsonValue *kind)
+{
+        if (member_u64(kind, "concurrency") == 0)
+                return;
+        strbuf_printf(b, "%" PRIu64 " at once", member_u64(kind, "concurrency"));
+        if (*member_text(kind, "concurrency_key")) {
+                strbuf_puts(b, " for each ");
+                text_clean(b, member_text(kind, "concurrency_key"));
+        }
+}
+
 static int print_kinds(const Ctl *c, const JsonValue *kinds)
 {
         static const char *const heading[] = { "KIND", "QUEUE", "PRIORITY", "ATTEMPTS", "TIMEOUT",
-                "WORKERS", "DESCRIPTION" };
+                "WORKERS", "LIMITS", "DESCRIPTION" };
         _cleanup_(text_table_done) TextTable t = { .n_columns = ELEMENTSOF(heading),
                 .right = 1U << 2 | 1U << 3 | 1U << 5 };
 
         add_heading(&t, heading);
         for (const JsonValue *v = json_value_first(kinds, NULL); v;
                 v = json_value_next(kinds, v, NULL)) {
+                _cleanup_(strbuf_done) StrBuf limits = {};
                 char span[TIMESPAN_MAX];
                 usec_t timeout = member_u64(v, "timeout_usec");
 
@@ -84,6 +101,8 @@ static int print_kinds(const Ctl *c, const JsonValue *kinds)
                         text_table_add(&t, "pulled");
                 else
                         text_table_add_u64(&t, member_u64(v, "workers"));
+                describe_limits(&limits, v);
+                text_table_add(&t, strbuf_str(&limits));
                 text_table_add(&t, member_text(v, "description"));
         }
         return text_table_print(&t, stdout, c->bold);

@@ -130,6 +130,7 @@ static int write_job(Ctl *c, StrBuf *out)
         json_put_raw(&w, "payload", strbuf_str(&payload), payload.len);
         put_text(c, &w, OPTION_QUEUE, "queue");
         put_text(c, &w, OPTION_UNIQUE_KEY, "unique_key");
+        put_text(c, &w, OPTION_CONCURRENCY_KEY, "concurrency_key");
         put_text(c, &w, OPTION_TENANT, "tenant");
         put_text(c, &w, OPTION_SUBJECT, "subject");
         r = put_number(c, &w, OPTION_PRIORITY, "priority", 10);
@@ -139,6 +140,8 @@ static int write_job(Ctl *c, StrBuf *out)
                 r = put_span(c, &w, OPTION_DELAY, "delay");
         if (r == EXIT_STATUS_OK)
                 r = put_span(c, &w, OPTION_TIMEOUT, "timeout");
+        if (r == EXIT_STATUS_OK)
+                r = put_span(c, &w, OPTION_UNIQUE_FOR, "unique_for");
         if (r == EXIT_STATUS_OK)
                 r = put_time(c, &w);
         if (r != EXIT_STATUS_OK)

@@ -18,6 +18,8 @@ static const CtlOption options[_OPTION_MAX] = {
         [OPTION_TIMEOUT] = { "timeout", 0, "SPAN", "How long a run may take" },
         [OPTION_MAX_ATTEMPTS] = { "max-attempts", 0, "N", "How often it is tried" },
         [OPTION_UNIQUE_KEY] = { "unique-key", 0, "KEY", "One live job at a time with this key" },
+        [OPTION_UNIQUE_FOR] = { "unique-for", 0, "SPAN", "The same payload makes no second job" },
+        [OPTION_CONCURRENCY_KEY] = { "concurrency-key", 0, "KEY", "Counted among these runs" },
         [OPTION_IDEMPOTENCY_KEY] = { "idempotency-key", 0, "KEY",
                 "Within 24 hours the same request makes no second job" },
         [OPTION_TENANT] = { "tenant", 0, "TENANT", "Who is kept apart from whom" },
@@ -50,8 +52,9 @@ static const CtlOption options[_OPTION_MAX] = {
 #define SUBMIT_OPTIONS                                                                             \
         (BIT(OPTION_FILE) | BIT(OPTION_QUEUE) | BIT(OPTION_PRIORITY) | BIT(OPTION_DELAY) |         \
                 BIT(OPTION_RUN_AT) | BIT(OPTION_TIMEOUT) | BIT(OPTION_MAX_ATTEMPTS) |              \
-                BIT(OPTION_UNIQUE_KEY) | BIT(OPTION_IDEMPOTENCY_KEY) | BIT(OPTION_TENANT) |        \
-                BIT(OPTION_SUBJECT) | BIT(OPTION_WAIT))
+                BIT(OPTION_UNIQUE_KEY) | BIT(OPTION_UNIQUE_FOR) | BIT(OPTION_CONCURRENCY_KEY) |    \
+                BIT(OPTION_IDEMPOTENCY_KEY) | BIT(OPTION_TENANT) | BIT(OPTION_SUBJECT) |           \
+                BIT(OPTION_WAIT))
 #define LIST_OPTIONS                                                                               \
         (BIT(OPTION_STATE) | BIT(OPTION_KIND) | BIT(OPTION_QUEUE) | BIT(OPTION_TENANT) |           \
                 BIT(OPTION_SUBJECT) | BIT(OPTION_LIMIT) | BIT(OPTION_ALL))

@@ -33,6 +33,8 @@ typedef enum CtlOptionId {
         OPTION_TIMEOUT,
         OPTION_MAX_ATTEMPTS,
         OPTION_UNIQUE_KEY,
+        OPTION_UNIQUE_FOR,
+        OPTION_CONCURRENCY_KEY,
         OPTION_IDEMPOTENCY_KEY,
         OPTION_TENANT,
         OPTION_SUBJECT,

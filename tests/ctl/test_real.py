@@ -47,6 +47,26 @@ def test_files(api, real, tmp_path):
     assert api.db.sql("select payload, queue from reeve.job where id = %s", job) == [({"a": 1}, "documents")]
 
 
+def test_what_a_limit_blocks_says_so(api, real):
+    api.db.add_kind("thumb", queue="images", concurrency=1, concurrency_key=["tenant", "/user"])
+    real("submit", "thumb", '{"user": 7}', status=0)
+    job = real("submit", "thumb", '{"user": 7}', status=0).stdout.strip()
+    assert "Blocked by: 0 of 1 runs of thumb tenant /user=default,7\n" in real("show", job, status=0).stdout
+    (line,) = [x for x in real("list", status=0).stdout.splitlines() if job in x]
+    assert line.endswith("0 of 1 runs of thumb tenant /user=default,7")
+    heading, *lines = real("queues", status=0).stdout.splitlines()
+    assert heading.split()[:4] == ["QUEUE", "READY", "BLOCKED", "RUNNING"]
+    assert [x.split()[:4] for x in lines if x.startswith("images")] == [["images", "1", "1", "0"]]
+    assert "1 at once for each tenant /user" in real("kinds", status=0).stdout
+    assert "thumb tenant /user=default,7" in real("show", job, "--history", status=0).stdout
+    free = real("submit", "thumb", '{"user": 7}', "--concurrency-key=mine", status=0).stdout.strip()
+    assert "State: ready" in real("show", free, status=0).stdout
+    assert real("submit", "thumb", '{"user": 7}', "--unique-for=1h", status=0).stdout != real(
+        "submit", "thumb", '{"user": 8}', "--unique-for=1h", status=0).stdout
+    first = real("submit", "thumb", '{"user": 9}', "--unique-for=1h", status=0).stdout
+    assert real("submit", "thumb", '{"user": 9}', "--unique-for=1h", status=0).stdout == first
+
+
 def test_list(real):
     ids = [real("submit", kind, status=0).stdout.strip() for kind in ("echo", "pdf", "echo")]
     listed = [json.loads(x)["id"] for x in real("list", "--json", status=0).stdout.splitlines()]

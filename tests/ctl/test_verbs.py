@@ -185,8 +185,8 @@ def test_list_goes_through_the_pages(service, ctl):
     service.answers["GET /api/jobs"] = pages
     run = ctl("list", "--all", "--state=running", "--kind=hello", "--queue=a&b", status=0)
     rows = [line.split() for line in run.stdout.splitlines()]
-    assert rows[0] == ["ID", "KIND", "QUEUE", "STATE", "DONE", "ATTEMPT", "CREATED"]
-    assert rows[1:] == [[i, "hello", "default", "running", "40%", "1", "2026-11-22", "12:00:00"] for i in (JOB, OTHER)]
+    assert rows[0] == ["ID", "KIND", "QUEUE", "STATE", "DONE", "ATTEMPT", "CREATED", "BLOCKED", "BY"]
+    assert rows[1:] == [[i, "hello", "default", "running", "40%", "1", "2026-11-22", "12:00:00", "-"] for i in (JOB, OTHER)]
     assert [r.target for r in service.requests] == [
         "/api/jobs?limit=200&state=running&kind=hello&queue=a%26b",
         f"/api/jobs?limit=200&state=running&kind=hello&queue=a%26b&cursor={JOB}"]
@@ -240,7 +240,7 @@ def test_status_of_what_is_well(service, ctl):
     assert "Nothing is wrong." in run.stdout and "ok, schema 1" in run.stdout and "3 ready, 2 running" in run.stdout
     rows = [line.split() for line in run.stdout.splitlines()]
     assert ["h/default", "busy", "4", "2", "7", "0.1.0", "2099-01-01", "02:00:00"] in rows
-    assert ["default", "3", "2", "2026-11-22", "12:00:00", "-"] in rows
+    assert ["default", "3", "0", "2", "2026-11-22", "12:00:00", "-"] in rows
     whole = json.loads(ctl("status", "--json", status=0).stdout)
     assert whole["health"] == HEALTH and whole["workers"] == [WORKER] and whole["faults"] == []
 
@@ -267,9 +267,9 @@ def test_status_names_what_is_wrong_and_the_remedy(service, ctl):
 
 def test_lists_of_the_fleet(service, ctl):
     fleet(service)
-    assert ctl("queues", status=0).stdout.splitlines()[1].split()[:3] == ["default", "3", "2"]
+    assert ctl("queues", status=0).stdout.splitlines()[1].split()[:4] == ["default", "3", "0", "2"]
     assert ctl("workers", status=0).stdout.splitlines()[1].startswith("h/default")
-    assert ctl("kinds", status=0).stdout.splitlines()[1].split() == ["hello", "default", "5", "3", "1min", "30s", "1", "says", "it"]
+    assert ctl("kinds", status=0).stdout.splitlines()[1].split() == ["hello", "default", "5", "3", "1min", "30s", "1", "-", "says", "it"]
     for verb, want in (("queues", QUEUES), ("workers", [WORKER]), ("kinds", KINDS)):
         assert [json.loads(x) for x in ctl(verb, "--json", status=0).stdout.splitlines()] == want
 
