@@ -134,3 +134,22 @@ void kind_format(const Kind *k, StrBuf *b)
         for (size_t i = 0; i < k->n_service; i++)
                 put_text(b, k->service[i].key, k->service[i].value);
 }
+
+void kind_put_launcher_words(StrBuf *b, const Kind *k, unsigned flags)
+{
+        strbuf_printf(b, " --stop-usec=%llu", (unsigned long long) k->stop_usec);
+        if (k->timeout_usec != USEC_INFINITY)
+                strbuf_printf(b, " --timeout-usec=%llu", (unsigned long long) k->timeout_usec);
+        if (k->watchdog_usec != USEC_INFINITY)
+                strbuf_printf(b, " --watchdog-usec=%llu", (unsigned long long) k->watchdog_usec);
+        strbuf_printf(
+                b, " --max-runs=%u --mode=%s", k->exec.max_runs, kind_mode_to_string(k->exec.mode));
+        if (k->exec.output != KIND_OUTPUT_JSON)
+                strbuf_printf(b, " --output=%s", kind_output_to_string(k->exec.output));
+        if (k->exec.join) {
+                strbuf_puts(b, " --join=");
+                words_quote(b, k->exec.join, flags);
+        }
+        strbuf_puts(b, " -- ");
+        words_quote(b, k->exec.start, flags);
+}

@@ -130,4 +130,7 @@ const ConfEntry *kind_entries(void);
 const char *kind_type_to_string(KindType t);
 const char *kind_mode_to_string(KindMode m);
 const char *kind_output_to_string(KindOutput o);
+/* Appends reeve-exec's words for a kind with [Exec], each after a space, quoted as words_quote()
+ * does it: all but the name of the unit. */
+void kind_put_launcher_words(StrBuf *b, const Kind *k, unsigned flags);
 const char *kind_missed_to_string(KindMissed m);

@@ -157,21 +157,7 @@ static void put_stop_limit(StrBuf *b, const Kind *k)
 static void put_exec_start(StrBuf *b, const Kind *k)
 {
         strbuf_puts(b, "ExecStart=:-" REEVE_LIBEXECDIR "/reeve-exec --unit=%n");
-        strbuf_printf(b, " --stop-usec=%llu", (unsigned long long) k->stop_usec);
-        if (k->timeout_usec != USEC_INFINITY)
-                strbuf_printf(b, " --timeout-usec=%llu", (unsigned long long) k->timeout_usec);
-        if (k->watchdog_usec != USEC_INFINITY)
-                strbuf_printf(b, " --watchdog-usec=%llu", (unsigned long long) k->watchdog_usec);
-        strbuf_printf(
-                b, " --max-runs=%u --mode=%s", k->exec.max_runs, kind_mode_to_string(k->exec.mode));
-        if (k->exec.output != KIND_OUTPUT_JSON)
-                strbuf_printf(b, " --output=%s", kind_output_to_string(k->exec.output));
-        if (k->exec.join) {
-                strbuf_puts(b, " --join=");
-                words_quote(b, k->exec.join, WORD_UNIT);
-        }
-        strbuf_puts(b, " -- ");
-        words_quote(b, k->exec.start, WORD_UNIT);
+        kind_put_launcher_words(b, k, WORD_UNIT);
         strbuf_putc(b, '\n');
 }
 

@@ -28,7 +28,10 @@ static int help(void)
                "     --release              Free what an instance of this name has left, and exit\n"
                "     --root=DIR             Read the configuration below DIR\n"
                "     --run-directory=DIR    Where the sockets of the kinds are (/run/reeve/run)\n"
-               "     --blobs=DIR            Where the blob store is (/var/lib/reeve/blobs)\n\n"
+               "     --blobs=DIR            Where the blob store is (/var/lib/reeve/blobs)\n"
+               "     --launcher=PROGRAM     Start runs by PROGRAM (reeve-exec) without systemd: "
+               "nothing\n"
+               "                            isolates them\n\n"
                "SIGTERM drains: runs may end within the pool's DrainSec=. A second SIGTERM ends "
                "them at once.\n"
                "Exit status: 0 ended as told, 1 failure, 2 wrong usage. See reeve-worker(8).\n");
@@ -52,7 +55,14 @@ static bool instance_name_is_valid(const char *name)
 /* Returns 1 to go on, 0 to exit successfully, -EINVAL after an error was printed. */
 static int parse_argv(int argc, char *argv[])
 {
-        enum { ARG_VERSION = 256, ARG_RELEASE, ARG_ROOT, ARG_RUN_DIRECTORY, ARG_BLOBS };
+        enum {
+                ARG_VERSION = 256,
+                ARG_RELEASE,
+                ARG_ROOT,
+                ARG_RUN_DIRECTORY,
+                ARG_BLOBS,
+                ARG_LAUNCHER
+        };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, ARG_VERSION },
@@ -60,6 +70,7 @@ static int parse_argv(int argc, char *argv[])
                 { "root", required_argument, NULL, ARG_ROOT },
                 { "run-directory", required_argument, NULL, ARG_RUN_DIRECTORY },
                 { "blobs", required_argument, NULL, ARG_BLOBS },
+                { "launcher", required_argument, NULL, ARG_LAUNCHER },
                 {},
         };
         int c;
@@ -82,6 +93,9 @@ static int parse_argv(int argc, char *argv[])
                         break;
                 case ARG_BLOBS:
                         arg_options.blobs = optarg;
+                        break;
+                case ARG_LAUNCHER:
+                        arg_options.launcher = optarg;
                         break;
                 default:
                         return -EINVAL;

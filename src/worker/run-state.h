@@ -107,6 +107,7 @@ struct Slot {
         const Kind *kind;
         int fd;
         sd_event_source *io;
+        sd_event_source *launcher; /* a child of ours; NULL: systemd's */
         RunPacket packet;
         Run *run;
         char *unit;

@@ -13,6 +13,7 @@ typedef struct WorkerOptions {
         const char *name; /* POOL or POOL:N */
         const char *root; /* before configuration directories; NULL: none */
         const char *run_directory; /* of the kinds' sockets */
+        const char *launcher; /* reeve-exec, to start it ourselves; NULL: systemd does */
         const char *blobs; /* where the blob store is */
 } WorkerOptions;
 
@@ -84,6 +85,13 @@ void slot_lost(Slot *s, const char *why);
 void worker_check_slots(Worker *w);
 unsigned worker_n_busy(const Worker *w);
 void worker_stop_unit(Worker *w, const char *unit);
+
+/* worker-spawn.c: where systemd does not start launchers. 0 or -errno; the child's source is the
+ * slot's until spawn_forget(), the descriptor the slot's. */
+int spawn_prepare(Worker *w);
+int spawn_launcher(Worker *w, const Kind *kind, sd_event_source **ret_child, int *ret_fd);
+sd_event_source *spawn_forget(sd_event_source *child);
+void spawn_kill(sd_event_source *child);
 
 /* worker-end.c: outcomes and their way into the database */
 

@@ -243,10 +243,15 @@ static void tell_no_socket(Run *r, int error)
 {
         char text[400];
 
-        (void) snprintf(text, sizeof(text),
-                "no reeve-run-%s.socket listens on this host (%s): systemctl daemon-reload, then "
-                "systemctl restart reeve-run-%s.socket",
-                r->kind->name, strerror(-error), r->kind->name);
+        if (r->worker->launcher)
+                (void) snprintf(text, sizeof(text), "%s cannot be started (%s)",
+                        r->worker->launcher, strerror(-error));
+        else
+                (void) snprintf(text, sizeof(text),
+                        "no reeve-run-%s.socket listens on this host (%s): systemctl "
+                        "daemon-reload, then "
+                        "systemctl restart reeve-run-%s.socket",
+                        r->kind->name, strerror(-error), r->kind->name);
         run_no_handler(r, "missing", "NO_SOCKET", text);
 }
 

@@ -16,6 +16,7 @@ void slot_close(Slot *s)
 {
         s->io = sd_event_source_disable_unref(s->io);
         s->fd = safe_close(s->fd);
+        s->launcher = spawn_forget(s->launcher); /* it ends by itself, its connection is gone */
         run_packet_done(&s->packet);
         s->unit = mfree(s->unit);
         s->kind = NULL;
@@ -218,13 +219,12 @@ static int on_slot_io(sd_event_source *source, int fd, uint32_t revents, void *u
         return 0;
 }
 
-int slot_connect(Slot *s, const Kind *kind)
+static int connect_socket(Slot *s, const Kind *kind)
 {
         union {
                 struct sockaddr sa;
                 struct sockaddr_un un;
         } address = { .un.sun_family = AF_UNIX };
-        int r;
 
         if (snprintf(address.un.sun_path, sizeof(address.un.sun_path), "%s/%s.sock",
                     s->worker->run_directory, kind->name) >= (int) sizeof(address.un.sun_path))
@@ -232,14 +232,20 @@ int slot_connect(Slot *s, const Kind *kind)
         s->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (s->fd < 0)
                 return -errno;
-        if (connect(s->fd, &address.sa, sizeof(address.un)) < 0) {
-                r = -errno;
-                s->fd = safe_close(s->fd);
-                return r;
-        }
-        r = sd_event_add_io(s->worker->event, &s->io, s->fd, EPOLLIN, on_slot_io, s);
+        return connect(s->fd, &address.sa, sizeof(address.un)) < 0 ? -errno : 0;
+}
+
+int slot_connect(Slot *s, const Kind *kind)
+{
+        int r;
+
+        r = s->worker->launcher ? spawn_launcher(s->worker, kind, &s->launcher, &s->fd)
+                                : connect_socket(s, kind);
+        if (r >= 0)
+                r = sd_event_add_io(s->worker->event, &s->io, s->fd, EPOLLIN, on_slot_io, s);
         if (r < 0) {
                 s->fd = safe_close(s->fd);
+                s->launcher = spawn_forget(s->launcher);
                 return r;
         }
         (void) sd_event_source_set_description(s->io, "launcher");
@@ -281,7 +287,10 @@ void worker_check_slots(Worker *w)
                         now > s->since_usec + HELLO_USEC)
                         slot_lost(s, "it did not answer in time");
                 else if (s->run && s->run->deadline_usec && now > s->run->deadline_usec) {
-                        worker_stop_unit(w, s->unit);
+                        if (s->launcher)
+                                spawn_kill(s->launcher);
+                        else
+                                worker_stop_unit(w, s->unit);
                         slot_lost(s, "it does not end its run in time");
                 }
         }

@@ -527,6 +527,7 @@ int worker_new(sd_event *event, const WorkerOptions *options, Worker **ret)
                 return log_oom();
         w->event = sd_event_ref(event);
         w->run_directory = options->run_directory;
+        w->launcher = options->launcher;
         w->poll_usec = 20 * USEC_PER_MSEC;
         w->started_usec = now_usec(CLOCK_MONOTONIC);
 
@@ -539,6 +540,9 @@ int worker_new(sd_event *event, const WorkerOptions *options, Worker **ret)
         r = make_slots(w);
         if (r < 0)
                 return log_oom();
+        r = w->launcher ? spawn_prepare(w) : 0;
+        if (r < 0)
+                return log_error_errno(r, "Failed to prepare for children: %m");
         r = blob_store_open(options->blobs, &w->blobs);
         if (r < 0)
                 return log_error_errno(r, "Failed to open the blob store %s: %m", options->blobs);

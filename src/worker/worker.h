@@ -55,6 +55,8 @@ struct Worker {
         bool faults_told; /* the instance's row says what is wrong with kinds */
         char *host, *name, *boot_id;
         const char *run_directory; /* of the kinds' sockets */
+        const char *launcher; /* as in WorkerOptions */
+        unsigned n_launched; /* by ourselves */
         BlobStore *blobs;
         Store *store;
         int64_t instance;

@@ -136,8 +136,8 @@ class World:
     def sh(self, name, script, **kw):
         self.kind(name, "/bin/sh", "-c", script, **kw)
 
-    def start(self, name="default", env=None, watchdog=None, wait=True):
-        w = Worker(self, name, env or {}, watchdog)
+    def start(self, name="default", env=None, watchdog=None, wait=True, options=()):
+        w = Worker(self, name, env or {}, watchdog, options)
         self.workers.append(w)
         if wait:
             wait_for(lambda: self.db.value("select count(*) from reeve.instance where stopped_at is null and name = %s", name),
@@ -194,12 +194,12 @@ class World:
 
 
 class Worker:
-    def __init__(self, world, name, env, watchdog):
+    def __init__(self, world, name, env, watchdog, options=()):
         self.world = world
         self.log = world.dir / f"{name.replace(':', '_')}-{len(world.workers)}.log"
         self.notify = Notify(world.dir / f"n{len(world.workers)}")
         env = os.environ | {"NOTIFY_SOCKET": str(self.notify.path), "REEVE_LOG_LEVEL": "debug"} | env
-        argv = [str(WORKER), f"--root={world.root}", f"--run-directory={world.dir}/run", f"--blobs={world.blobs}", name]
+        argv = [str(WORKER), f"--root={world.root}", f"--run-directory={world.dir}/run", f"--blobs={world.blobs}", *options, name]
         if watchdog:
             env["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
         with open(self.log, "wb") as f:
