@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "time-util.h"
 
@@ -236,6 +237,12 @@ static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error
         }
         if (e || bus_caller_read(m, &c->caller) < 0) {
                 finish(c, BUS_ABSENT, "the bus does not say who calls");
+                return 0;
+        }
+        /* Who is our own user could do it without asking us. Not so root, about whom polkit's rules
+         * are asked as about anybody. */
+        if (c->caller.uid != 0 && c->caller.uid == geteuid()) {
+                finish(c, BUS_ALLOWED, NULL);
                 return 0;
         }
         set_state(c, CHECK_WAITING);

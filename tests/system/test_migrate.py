@@ -25,18 +25,18 @@ def test_a_failure_holds_nobody_up_and_is_tried_again(machine, wrong_database):
                ">/run/systemd/system/reeve-migrate-retry.timer.d/t.conf")
     machine.sh("printf '[Unit]\\nAfter=reeve-migrate.service\\nWants=reeve-migrate.service\\n[Service]\\nExecStart=sleep 600\\n' "
                ">/run/systemd/system/after.service; systemctl daemon-reload; systemctl stop reeve-migrate.service")
-    machine.exec("systemctl", "start", "after.service", timeout=30)
+    machine.exec("systemctl", "start", "after.service", timeout=120)
     assert machine.is_active("after.service")
     assert machine.property(UNIT, "ActiveState") == "failed"
     assert machine.is_active("reeve-migrate-retry.timer")
     machine.sh("rm /etc/reeve/reeve.conf.d/t.conf; systemctl start reeve-postgres.service")
-    machine.wait_until(f"systemctl -q is-active {UNIT}", timeout=30)
+    machine.wait_until(f"systemctl -q is-active {UNIT}", timeout=120)
     machine.sh("systemctl stop after.service; rm -r /run/systemd/system/after.service /run/systemd/system/reeve-migrate-retry.timer.d; "
                "systemctl daemon-reload")
 
 
 def test_stopping_the_target_stops_the_trying(machine, wrong_database):
-    assert machine.exec("systemctl", "restart", UNIT, check=False).returncode != 0
+    assert machine.exec("systemctl", "restart", UNIT, check=False, timeout=180).returncode != 0
     machine.wait_until("systemctl -q is-active reeve-migrate-retry.timer")
-    machine.sh("systemctl stop reeve.target")
+    machine.sh("systemctl stop reeve.target", timeout=180)
     machine.wait_until("! systemctl -q is-active reeve-migrate-retry.timer")

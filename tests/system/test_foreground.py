@@ -1,0 +1,160 @@
+"""tools/quickstart --foreground as an ordinary user runs it, without systemd. "The host" is a network namespace of the test's own, so
+that its port is free."""
+import contextlib
+import os
+import pathlib
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import pdf_file
+import pytest
+from conftest import TREE
+
+pytestmark = pytest.mark.shipped("it builds the programs itself")
+
+USER = pwd.getpwnam("nobody")
+READY = "stays until you press Ctrl-C"
+
+
+@pytest.fixture(scope="module")
+def place():
+    """A checkout and a home that this user can reach: the tests' own may be closed to him."""
+    with tempfile.TemporaryDirectory(prefix="rf", dir="/tmp") as d:
+        d = pathlib.Path(d)
+        d.chmod(0o755)
+        names = subprocess.run(["git", "-c", f"safe.directory={TREE}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=TREE,
+                               capture_output=True, check=True).stdout
+        (d / "tree").mkdir()
+        subprocess.run(["xargs", "-0", "cp", "--parents", "-t", d / "tree"], input=names, cwd=TREE, check=True)
+        pdf_file.make(d / "leaflet.pdf", 30)
+        pdf_file.make(d / "book.pdf", 300)
+        subprocess.run(["chmod", "-R", "a+rX", d], check=True)
+        for name in ("home", "run"):
+            (d / name).mkdir()
+            os.chown(d / name, USER.pw_uid, USER.pw_gid)
+        (d / "run").chmod(0o700)
+        yield d
+        assert mine(d) == []
+
+
+def mine(place):
+    """Processes that have something to do with it."""
+    found = []
+    for p in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if p.stat().st_uid == USER.pw_uid and str(place) in (p / "cmdline").read_text():
+                found.append((p.name, (p / "cmdline").read_text()))
+        except OSError:
+            pass
+    return found
+
+
+class Quickstart:
+    def __init__(self, place, *args, path="/usr/bin:/bin:/usr/sbin"):
+        self.place = place
+        self.output = place / "output"
+        self.env = {"PATH": "/usr/bin:/bin:/usr/sbin", "HOME": str(place / "home"), "XDG_RUNTIME_DIR": str(place / "run"), "LC_ALL": "C.UTF-8"}
+        script = 'ip link set lo up && PATH=$0 exec /usr/bin/setpriv --reuid="$1" --regid="$2" --clear-groups "${@:3}"'
+        with open(self.output, "w") as out:
+            self.p = subprocess.Popen(["unshare", "-n", "bash", "-c", script, path, str(USER.pw_uid), str(USER.pw_gid), "/usr/bin/python3",
+                                       place / "tree/tools/quickstart", "--foreground", *map(str, args)], cwd="/", env=self.env | {"PATH": os.environ["PATH"]}, stdout=out,
+                                      stderr=subprocess.STDOUT, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+    def said(self):
+        return self.output.read_text()
+
+    def wait(self, what, timeout=300):
+        deadline = time.monotonic() + timeout
+        while what not in self.said():
+            assert self.p.poll() is None and time.monotonic() < deadline, self.said()
+            time.sleep(0.03)
+
+    def end(self, timeout=300):
+        """Exit status; nothing is left."""
+        try:
+            code = self.p.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.p.kill()
+            raise AssertionError(self.said()) from None
+        assert self.gone(), (mine(self.place), self.said())
+        assert not list((self.place / "run").glob("*")), self.said()
+        return code
+
+    def gone(self, timeout=20):
+        deadline = time.monotonic() + timeout
+        while mine(self.place) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return not mine(self.place)
+
+    def type(self, line):
+        return subprocess.run(["nsenter", "-t", str(self.p.pid), "-n", "setpriv", f"--reuid={USER.pw_uid}", f"--regid={USER.pw_gid}", "--clear-groups",
+                               "bash", "-c", line], cwd="/", env=self.env, capture_output=True, text=True)
+
+    def kill9(self, program):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:   # launchers come and go
+            for p, line in mine(self.place):
+                if line.split("\0")[0].endswith(program):
+                    with contextlib.suppress(ProcessLookupError):
+                        return os.kill(int(p), signal.SIGKILL)
+        raise AssertionError(f"no {program}: {self.said()}")
+
+
+def test_a_pdf_from_the_sources_to_its_text(place):
+    q = Quickstart(place, "--once", place / "leaflet.pdf")
+    assert q.end(900) == 0, q.said()
+    said = q.said()
+    assert "pages    30 of 30" in said and "each a process of its own" in said
+    assert re.search(r"What this does not show: units\. .*sandbox.*cgroups.*watchdogs", said)
+    for status in (202, 200, 503):
+        assert re.search(rf"^ +{status}: ", said, re.M), said
+
+
+def test_what_it_says_can_be_typed(place):
+    q = Quickstart(place, place / "leaflet.pdf")
+    try:
+        q.wait(READY)
+        lines = re.findall(r"^  (?!#)(\S.*)$", q.said().split("type in another terminal:")[1].split("All this stays")[0], re.M)
+        assert len(lines) > 6 and not any("systemctl" in line or "journalctl" in line for line in lines)
+        for line in lines:
+            r = q.type(line)
+            assert r.returncode == 0 and r.stdout.strip(), (line, r.stdout, r.stderr)
+    finally:
+        q.p.send_signal(signal.SIGINT)
+    assert q.end() == 130
+
+
+@pytest.mark.parametrize("what, ok", [("reeve-worker", False), ("reeve-exec", True)])
+def test_kill9_in_the_middle(place, what, ok):
+    """A launcher's run is run again. Without systemd nobody starts a worker anew: that is said, and all ends."""
+    q = Quickstart(place, "--once", place / "book.pdf")
+    q.wait("chunks read")
+    q.kill9(what)
+    code = q.end()
+    assert (code == 0 and "pages    300 of 300" in q.said()) if ok else (code == 1 and "reeve-worker-default has ended (-9)" in q.said()), q.said()
+
+
+def test_kill9_of_quickstart_itself(place):
+    q = Quickstart(place, place / "book.pdf")
+    q.wait("chunks read")
+    q.p.kill()
+    q.p.wait()
+    assert q.gone(), "what it had started ends with it"
+    assert Quickstart(place, "--once", place / "leaflet.pdf").end() == 0
+
+
+def test_what_is_refused(place):
+    q = Quickstart(place, "--once", "--host", place / "leaflet.pdf")
+    assert q.end() == 1 and "--host and --foreground exclude each other" in q.said()
+    p = subprocess.run([place / "tree/tools/quickstart", "--foreground"], capture_output=True, text=True)
+    assert p.returncode == 1 and "ordinary user" in p.stderr, "root"
+    (place / "bin").mkdir()
+    for name in ("sh", "bash", "python3", "ip", "setpriv", "curl", "meson", "ninja", "cc", "busctl", "psql", "pdftotext", "pdfseparate", "pkg-config", "ss"):
+        (place / "bin" / name).symlink_to(shutil.which(name))
+    q = Quickstart(place, "--once", place / "leaflet.pdf", path=str(place / "bin"))
+    assert q.end() == 1 and "there is no systemd-socket-activate, no dbus-daemon" in q.said() and "apt-get install" in q.said()

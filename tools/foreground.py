@@ -1,0 +1,192 @@
+"""Reeve's programs without systemd, as an ordinary user: for tools/quickstart --foreground. PostgreSQL, a private bus, reeved,
+workers that start their launchers themselves, and the API behind systemd-socket-activate; all below one directory, all ended
+and removed by remove()."""
+import contextlib
+import ctypes
+import glob
+import os
+import pathlib
+import pwd
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+TREE = pathlib.Path(__file__).resolve().parent.parent
+PROGRAMS = ("systemd-socket-activate", "dbus-daemon", "busctl", "curl", "pdftotext", "pdfseparate", "meson", "ninja", "cc", "pkg-config", "psql")
+LIBRARIES = ("libsystemd", "libpq", "libcurl", "libmicrohttpd", "libcrypto")
+PACKAGES = ("systemd libsystemd-dev dbus curl poppler-utils meson ninja-build gcc pkg-config libpq-dev libcurl4-openssl-dev "
+            "libmicrohttpd-dev libssl-dev libjson-c-dev scdoc python3 postgresql-15")
+BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_type="method_call"/><allow send_type="signal"/>
+<allow send_requested_reply="true" send_type="method_return"/><allow send_requested_reply="true" send_type="error"/>
+<allow receive_type="method_call"/><allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/></policy>
+</busconfig>
+"""
+PR_SET_PDEATHSIG = 1
+
+
+class Failed(Exception):
+    pass
+
+
+def cache():
+    """Where the build stays between two calls."""
+    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    with contextlib.suppress(OSError):
+        (home / "reeve-foreground").mkdir(parents=True, exist_ok=True)
+        if os.access(home / "reeve-foreground", os.W_OK):
+            return home / "reeve-foreground"
+    return pathlib.Path(tempfile.gettempdir()) / f"reeve-foreground-{os.getuid()}.cache"
+
+
+def servers():
+    """The directory of PostgreSQL's newest server programs, or None."""
+    found = glob.glob("/usr/lib/postgresql/*/bin/initdb")
+    newest = max(found, key=lambda p: int(re.sub(r"\D", "", p.split("/")[4]) or 0), default=None)
+    return newest and os.path.dirname(newest)
+
+
+def what_is_missing():
+    missing = [p for p in PROGRAMS if not shutil.which(p)]
+    if shutil.which("pkg-config"):
+        missing += [f"{x} (its headers)" for x in LIBRARIES if subprocess.run(["pkg-config", "--exists", x]).returncode]
+    return missing + ([] if servers() else ["PostgreSQL's server"])
+
+
+def end_with_parent():
+    """In a child: ends with the process that made it, however that ends. Its Ctrl-C is the parent's to pass on."""
+    os.setsid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+class Foreground:
+    """directory: where everything is, for the time being; build: the programs' build directory."""
+
+    def __init__(self, directory, build):
+        self.dir, self.build = pathlib.Path(directory), pathlib.Path(build)
+        self.user = pwd.getpwuid(os.getuid()).pw_name
+        self.processes = []   # (name, process), in the order of their start
+        self.env = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self.dir}/bus"}
+
+    # ---- processes
+
+    def run(self, *command):
+        p = subprocess.run(command, text=True, errors="replace", capture_output=True, env=self.env, stdin=subprocess.DEVNULL)
+        if p.returncode:
+            raise Failed(f"{shlex.join(map(str, command))} failed ({p.returncode}):\n{(p.stderr or p.stdout).strip()}")
+        return p.stdout
+
+    def spawn(self, name, *command):
+        with open(self.dir / f"{name}.log", "ab") as log:
+            p = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env,
+                                 preexec_fn=end_with_parent)
+        self.processes.append((name, p))
+
+    def log_of(self, name, lines=15):
+        return "\n".join((self.dir / f"{name}.log").read_text(errors="replace").strip().splitlines()[-lines:])
+
+    def check_alive(self):
+        for name, p in self.processes:
+            if p.poll() is not None:
+                raise Failed(f"{name} has ended ({p.returncode}):\n{self.log_of(name)}")
+
+    def wait_for(self, what, condition, seconds=30):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise Failed(f"{what}: not within {seconds} s; the logs are in {self.dir}")
+            time.sleep(0.02)
+
+    # ---- parts
+
+    def start_postgres(self):
+        data, bin = self.dir / "postgres", servers()
+        self.run(f"{bin}/initdb", "-D", data, "-U", "reeve-postgres", "--locale=C", "-E", "UTF8", "-k", "-A", "peer", "--no-instructions")
+        (data / "pg_hba.conf").write_text("local all all peer map=reeve\n")
+        (data / "pg_ident.conf").write_text("".join(f"reeve {self.user} {role}\n" for role in (
+            "reeve-postgres", "reeve_owner", "reeve_api", "reeve_worker")))
+        with open(data / "postgresql.conf", "a", encoding="utf-8") as f:
+            f.write(f"listen_addresses = ''\nunix_socket_directories = '{self.dir}'\n")
+        self.spawn("postgres", f"{bin}/postgres", "-D", data)
+        psql = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.dir, "-U", "reeve-postgres", "-d", "postgres"]
+        self.wait_for("PostgreSQL", lambda: subprocess.run([*psql, "-c", "select"], capture_output=True).returncode == 0)
+        self.run(*psql, "-f", TREE / "migrations/bootstrap.sql")
+        self.run(self.build / "src/migrate/reeve-migrate", "up", f"--directory={TREE}/migrations",
+                 f"--database=host={self.dir} dbname=reeve", "--user=reeve_owner")
+
+    def configure(self):
+        etc = self.dir / "root/etc/reeve"
+        (etc / "kinds").mkdir(parents=True)
+        (self.dir / "blobs").mkdir()
+        (etc / "reeve.conf").write_text(f"[Database]\nDatabase=host={self.dir} dbname=reeve\nPrepared=yes\n[Peer]\nAllow={self.user} admin *\n")
+        for kind in self.build.glob("src/systems/*/*.kind"):
+            text = re.sub(r"(?m)^((?:Start|Join)=)/\S*/([^/\s]+)", rf"\g<1>{kind.parent}/\2", kind.read_text())
+            (etc / "kinds" / kind.name).write_text(text)
+
+    def start_bus(self):
+        (self.dir / "bus.conf").write_text(BUS.format(self.dir / "bus"))
+        self.spawn("bus", "dbus-daemon", f"--config-file={self.dir}/bus.conf", "--nofork", "--nopidfile")
+        self.wait_for("the bus", (self.dir / "bus").exists)
+        self.spawn("reeved", self.build / "src/manager/reeved", f"--root={self.dir}/root")
+
+    def start_workers(self):
+        for pool in ("default", "inline"):
+            self.spawn(f"reeve-worker-{pool}", self.build / "src/worker/reeve-worker", f"--root={self.dir}/root", f"--blobs={self.dir}/blobs",
+                       f"--launcher={self.build}/src/exec/reeve-exec", pool)
+
+    def start_api(self, port):
+        keep = [f"-E{k}={v}" for k, v in self.env.items()]   # it hands on what it is told to, and nothing else
+        self.spawn("reeve-api", "systemd-socket-activate", "-l", f"127.0.0.1:{port}", "-l", self.dir / "api.sock", "--fdname=http:local",
+                   *keep, self.build / "src/api/reeve-api", f"--root={self.dir}/root", f"--blobs={self.dir}/blobs")
+        self.wait_for("the API's socket", self.answers)
+
+    def answers(self):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as s:
+            s.connect(str(self.dir / "api.sock"))
+            return True
+        return False
+
+    def write_scripts(self):
+        """DIR/in COMMAND...: with the bus and reevectl as they are here."""
+        (self.dir / "bin").mkdir()
+        for path, text in ((self.dir / "bin/reevectl", f'exec {self.build}/src/ctl/reevectl --socket={self.dir}/api.sock "$@"'),
+                           (self.dir / "in", f'export DBUS_SYSTEM_BUS_ADDRESS=unix:path={self.dir}/bus PATH={self.dir}/bin:$PATH\nexec "$@"')):
+            path.write_text(f"#!/bin/sh\n{text}\n")
+            path.chmod(0o700)
+
+    # ---- life
+
+    def up(self, port):
+        self.remove()   # of one that was killed
+        self.dir.mkdir(mode=0o700)
+        self.configure()
+        self.write_scripts()
+        self.start_postgres()
+        self.start_bus()
+        self.start_workers()
+        self.start_api(port)
+
+    def remove(self):
+        for name, p in reversed(self.processes):
+            stop = {"postgres": signal.SIGINT}.get(name, signal.SIGTERM)
+            for s in (stop, stop, signal.SIGKILL):   # a second word: not to wait for runs
+                with contextlib.suppress(ProcessLookupError):
+                    p.send_signal(s)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    p.wait(0.5 if s is stop and "worker" in name else 10)
+                    break
+        self.processes = []
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit("foreground: this is a part of tools/quickstart --foreground")
