@@ -455,7 +455,7 @@ static void put_problem_response(Doc *d, const char *key, unsigned status)
         json_put_string(&d->w, "description", b.len > 0 ? strbuf_str(&b) : "Something else");
         if (status == 401)
                 put_fields(d, (Word){ "WWW-Authenticate", CONST_STRLEN("WWW-Authenticate") });
-        else if (status == 429 || status == 503)
+        else if (status == 409 || status == 429 || status == 503)
                 put_fields(d, (Word){ "Retry-After", CONST_STRLEN("Retry-After") });
         json_open_object(&d->w, "content");
         put_problem_content(d);

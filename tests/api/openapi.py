@@ -191,7 +191,7 @@ def wrong_problem(path, reply):
         return "its status is another"
     if p["instance"] != path:
         return f"its instance is {p['instance']}"
-    if reply.status in (429, 503) and not (reply.headers["Retry-After"] or "").isdigit():
+    if (reply.status in (429, 503) or p["type"].endswith(":in-flight")) and not (reply.headers["Retry-After"] or "").isdigit():
         return "no Retry-After"
     if reply.status == 405 and not reply.headers["Allow"]:
         return "no Allow"

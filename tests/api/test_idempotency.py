@@ -1,4 +1,5 @@
 """Idempotency-Key on every route that makes jobs: the same request again, another one, one day later, and two at once."""
+import contextlib
 import json
 import os
 import pathlib
@@ -144,8 +145,12 @@ def begin(api, way, key):
     c.send(body[:30_000])
 
     def is_kept():
-        place = pathlib.Path(f"/proc/{api.process.pid}/fd")
-        return any(str(api.blobs) in os.readlink(f) and "deleted" in os.readlink(f) for f in place.iterdir() if f.is_symlink())
+        for f in os.listdir(f"/proc/{api.process.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                to = os.readlink(f"/proc/{api.process.pid}/fd/{f}")
+                if str(api.blobs) in to and "deleted" in to:
+                    return True
+        return False
     wait_for(is_kept, what="the begin of a file")
     return c, body[30_000:]
 
