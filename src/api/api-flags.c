@@ -222,6 +222,7 @@ static void put_flag(JsonWriter *w, const StoreFlag *f)
                 json_put_string(w, "seed", f->seed);
         put_json(w, "allow", f->allow);
         put_json(w, "rules", f->rules);
+        put_json(w, "queues", f->queues);
         put_json(w, "value_on", f->value_on);
         put_json(w, "value_off", f->value_off);
         json_put_string(w, "on_stale", f->on_stale);

@@ -55,6 +55,7 @@
 #define REEVE_FLAG_ALLOW_MAX       1000U /* subjects on a flag's allow list */
 #define REEVE_FLAG_RULES_BYTES_MAX (64UL * 1024) /* a flag's rules as JSON */
 #define REEVE_FLAG_RULES_MAX       64U /* of a flag */
+#define REEVE_FLAG_QUEUES_MAX      16U /* queues that a flag guards */
 #define REEVE_FLAG_VALUE_MAX       (4UL * 1024) /* bytes of JSON that a flag gives as its value */
 #define REEVE_FLAG_SEED_MAX        64U /* bytes */
 #define REEVE_DESCRIPTION_MAX      500U /* bytes of a flag's description */

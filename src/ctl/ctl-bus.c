@@ -111,6 +111,11 @@ int ctl_bus_begin_manager(Ctl *c, const char *member, sd_bus_message **ret)
 
 int ctl_bus_ask(sd_bus_message *call, int appended)
 {
+        return ctl_bus_ask_reply(call, appended, NULL);
+}
+
+int ctl_bus_ask_reply(sd_bus_message *call, int appended, sd_bus_message **ret)
+{
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         pid_t agent;
         int r = appended;
@@ -122,7 +127,7 @@ int ctl_bus_ask(sd_bus_message *call, int appended)
         agent = agent_start();
         r = sd_bus_message_set_allow_interactive_authorization(call, agent > 0);
         if (r >= 0)
-                r = sd_bus_call(sd_bus_message_get_bus(call), call, CALL_USEC, &error, NULL);
+                r = sd_bus_call(sd_bus_message_get_bus(call), call, CALL_USEC, &error, ret);
         agent_stop(agent);
         return r < 0 ? tell_fault(&error, r) : EXIT_STATUS_OK;
 }

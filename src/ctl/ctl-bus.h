@@ -17,6 +17,8 @@ int ctl_bus_begin_manager(Ctl *c, const char *member, sd_bus_message **ret);
 /* Sends it and waits for the answer; on a terminal a password may be asked for. appended: the sum
  * of what filling it in returned, below 0 is told. Returns an ExitStatus, told. */
 int ctl_bus_ask(sd_bus_message *call, int appended);
+/* The same; *ret is the answer. */
+int ctl_bus_ask_reply(sd_bus_message *call, int appended, sd_bus_message **ret);
 
 /* An agent of polkit's that asks on this terminal; -1: none (no terminal, root, or no pkttyagent).
  */

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+
 #include "ctl-bus.h"
+#include "fd-util.h"
 #include "flag.h"
 #include "parse-util.h"
+#include "reeve-limits.h"
 
 /* Flags: looked at by the API, changed by the bus. */
 
@@ -104,6 +108,7 @@ static int show_flag(Ctl *c)
                 { "Percent", "percent" },
                 { "Allow", "allow" },
                 { "Rules", "rules" },
+                { "Queues", "queues" },
                 { "Value on", "value_on" },
                 { "Value off", "value_off" },
                 { "Version", "version" },
@@ -319,14 +324,51 @@ static int begin_flag(Ctl *c, const char *member, sd_bus_message **ret)
         return ctl_bus_begin(c, path, "org.reeve1.Flag", member, ret);
 }
 
+static int print_rules(Ctl *c)
+{
+        _cleanup_(strbuf_done) StrBuf b = {};
+        _cleanup_(answer_done) Answer a = {};
+        int r = get_flag(c, "", &a);
+
+        if (r == EXIT_STATUS_OK)
+                puts(json_text(a.root, "rules", &b));
+        return r;
+}
+
+/* From a file, or standard input. */
+static int read_rules(const char *path, char **ret)
+{
+        int r = read_file(AT_FDCWD, path, REEVE_FLAG_RULES_BYTES_MAX, ret, NULL);
+
+        if (r == -EFBIG)
+                return ctl_error(EXIT_STATUS_USAGE, "%s: rules have at most %lu bytes.", path,
+                        REEVE_FLAG_RULES_BYTES_MAX);
+        return r < 0 ? ctl_error(EXIT_STATUS_FAILED, "Cannot read %s: %s.", path, strerror(-r))
+                     : EXIT_STATUS_OK;
+}
+
 static int set_rules(Ctl *c)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        int r = begin_flag(c, "SetRules", &m);
+        _cleanup_(freep) char *text = NULL;
+        const char *path = NULL;
+        int r = EXIT_STATUS_OK;
 
+        if (c->n_args == 2)
+                return print_rules(c);
+        if (streq(c->args[2], "-"))
+                path = "/dev/stdin";
+        else if (c->args[2][0] == '@')
+                path = c->args[2] + 1;
+        if (path)
+                r = read_rules(path, &text);
+        if (r == EXIT_STATUS_OK)
+                r = begin_flag(c, "SetRules", &m);
         if (r != EXIT_STATUS_OK)
                 return r;
-        return ctl_bus_ask(m, sd_bus_message_append(m, "ss", c->args[2], reason_of(c)));
+        r = ctl_bus_ask(m, sd_bus_message_append(m, "ss", text ? text : c->args[2], reason_of(c)));
+        return r == EXIT_STATUS_USAGE && path ? ctl_error(r, "The rules are those of %s.", path)
+                                              : r;
 }
 
 static int append_strings(sd_bus_message *m, const char *const *strings, unsigned n)
@@ -342,6 +384,17 @@ static int set_allow(Ctl *c)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         int r = begin_flag(c, "SetAllow", &m);
+
+        if (r != EXIT_STATUS_OK)
+                return r;
+        r = append_strings(m, (const char *const *) c->args + 2, (unsigned) c->n_args - 2);
+        return ctl_bus_ask(m, r < 0 ? r : sd_bus_message_append(m, "s", reason_of(c)));
+}
+
+static int set_queues(Ctl *c)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r = begin_flag(c, "SetQueues", &m);
 
         if (r != EXIT_STATUS_OK)
                 return r;
@@ -436,8 +489,9 @@ int verb_flag(Ctl *c)
                 { "enable", 1, 1, BIT(OPTION_REASON), enable_flag },
                 { "disable", 1, 1, BIT(OPTION_REASON), disable_flag },
                 { "percent", 2, 2, BIT(OPTION_REASON), set_percent },
-                { "rules", 2, 2, BIT(OPTION_REASON), set_rules },
+                { "rules", 1, 2, BIT(OPTION_REASON), set_rules },
                 { "allow", 1, -1, BIT(OPTION_REASON), set_allow },
+                { "queues", 1, -1, BIT(OPTION_REASON), set_queues },
                 { "archive", 1, 1, 0, archive_flag },
                 { "history", 1, 1, 0, show_history },
                 { "eval", 1, 1, BIT(OPTION_SUBJECT) | BIT(OPTION_CONTEXT), evaluate_flag },

@@ -144,8 +144,9 @@ static bool offer_commands(
 {
         static const char *const queue[] = { "pause", "resume", NULL };
         static const char *const flag[] = { "list", "show", "create", "enable", "disable",
-                "percent", "rules", "allow", "archive", "history", "eval", NULL };
-        bool is_flag = streq(verb->name, "flag");
+                "percent", "rules", "allow", "queues", "archive", "history", "eval", NULL };
+        static const char *const rollback[] = { "emergency", NULL };
+        bool is_flag = streq(verb->name, "flag"), is_rollback = streq(verb->name, "rollback");
         Uuid id;
 
         if (streq(verb->name, "files") && n_before > 0 && uuid_parse(command, &id) >= 0) {
@@ -155,11 +156,11 @@ static bool offer_commands(
                 offer_names(c, word, "", target, "files");
                 return true;
         }
-        if (!is_flag && !streq(verb->name, "queues"))
+        if (!is_flag && !is_rollback && !streq(verb->name, "queues"))
                 return false;
         if (n_before == 0)
-                offer_words(word, "", is_flag ? flag : queue);
-        else if (n_before == 1 && !is_flag)
+                offer_words(word, "", is_flag ? flag : is_rollback ? rollback : queue);
+        else if (n_before == 1 && !is_flag && !is_rollback)
                 offer_names(c, word, "", "/api/queues", "queues");
         else if (n_before == 1 && !streq(command, "create") && !streq(command, "list"))
                 offer_names(c, word, "", "/api/flags", "flags");

@@ -47,6 +47,7 @@ static const CtlOption options[_OPTION_MAX] = {
         [OPTION_DESCRIPTION] = { "description", 0, "TEXT", "A line about it" },
         [OPTION_CONTEXT] = { "context", 0, "JSON", "An object with what rules ask for" },
         [OPTION_SMOKE] = { "smoke", 0, NULL, "The short test, which is the only one there is" },
+        [OPTION_DRY_RUN] = { "dry-run", 0, NULL, "Say what would be done, and do nothing" },
 };
 
 #define SUBMIT_OPTIONS                                                                             \
@@ -119,12 +120,24 @@ static const CtlVerb verbs[] = {
                 "  create KEY               Make one; it is off unless --enabled is given\n"
                 "  enable KEY, disable KEY  Turn it on, or off for everybody\n"
                 "  percent KEY PERCENT      For how many of a hundred, in steps of 0.001\n"
-                "  rules KEY JSON           On as well where one of them holds, such as\n"
+                "  rules KEY                Print its rules\n"
+                "  rules KEY JSON|@FILE|-   On as well where one of them holds, such as\n"
                 "                           [{\"property\":\"size\",\"op\":\">\",\"value\":1000}]\n"
                 "  allow KEY [SUBJECT...]   On as well for these, and no others\n"
+                "  queues KEY [QUEUE...]    Where those have their jobs whom it lets in: what\n"
+                "                           \"rollback\" waits for\n"
                 "  archive KEY              Take it out of use; its key stays taken\n"
                 "  history KEY              Who changed it, when and why\n"
                 "  eval KEY                 What it says for --subject= and --context=" },
+        { "rollback", "emergency FLAG", "Turn a flag off, and see that what it let in ends",
+                verb_rollback,
+                BIT(OPTION_REASON) | BIT(OPTION_TIMEOUT) | BIT(OPTION_QUEUE) | BIT(OPTION_DRY_RUN),
+                2, 2, false, false,
+                "Turns the flag off, waits until the jobs that it let in have ended (--timeout=, "
+                "30min),\nand checks that none has come since. It goes on without this command: "
+                "Ctrl-C ends the\nwatching only, and the same command again joins it. Exit status "
+                "1 "
+                "if it failed." },
         { "migrate", "COMMAND...", "Look at or change the schema: reeve-migrate(8)", verb_migrate,
                 0, 0, -1, true, false, "All that follows goes to reeve-migrate as it stands." },
         { "doctor", "", "What is wrong or will be, and the command that helps", verb_doctor, 0, 0,

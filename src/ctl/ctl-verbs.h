@@ -59,6 +59,7 @@ typedef enum CtlOptionId {
         OPTION_DESCRIPTION,
         OPTION_CONTEXT,
         OPTION_SMOKE,
+        OPTION_DRY_RUN,
         _OPTION_MAX,
 } CtlOptionId;
 
@@ -110,6 +111,7 @@ int verb_workers(Ctl *c);
 int verb_kinds(Ctl *c);
 int verb_key(Ctl *c);
 int verb_flag(Ctl *c);
+int verb_rollback(Ctl *c);
 int verb_migrate(Ctl *c);
 int verb_selftest(Ctl *c);
 int verb_doctor(Ctl *c);

@@ -28,6 +28,14 @@ static int append_flag(sd_bus_message *reply, const Object *o)
         return sd_bus_message_append(reply, "(sbdo)", f->key, f->enabled, f->percent, o->path);
 }
 
+static int append_operation(sd_bus_message *reply, const Object *o)
+{
+        const OperationObject *p = (const OperationObject *) o;
+
+        return sd_bus_message_append(
+                reply, "(tsuso)", p->id, p->type, p->progress, p->phase, o->path);
+}
+
 static int reply_list(sd_bus_message *m, const ObjectList *list, const char *type,
         int (*append)(sd_bus_message *reply, const Object *o))
 {
@@ -59,6 +67,11 @@ static int method_list_workers(sd_bus_message *m, void *userdata, sd_bus_error *
 static int method_list_flags(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         return reply_list(m, &((Manager *) userdata)->flags, "(sbdo)", append_flag);
+}
+
+static int method_list_operations(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        return reply_list(m, &((Manager *) userdata)->operations, "(tsuso)", append_operation);
 }
 
 /* ---- changes ---- */
@@ -131,6 +144,8 @@ static const sd_bus_vtable manager_vtable[] = {
                 method_list_workers, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("ListFlags", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sbdo)", flags),
                 method_list_flags, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("ListOperations", SD_BUS_NO_ARGS,
+                SD_BUS_RESULT("a(tsuso)", operations), method_list_operations, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("CreateFlag", SD_BUS_ARGS("s", key, "a{sv}", options),
                 SD_BUS_RESULT("o", flag), method_create_flag, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("SetFlagEnabled", SD_BUS_ARGS("s", key, "b", enabled, "s", reason),
@@ -245,6 +260,7 @@ static int find_in(const ObjectList *list, const char *path, void **ret)
 DEFINE_FAMILY(queues)
 DEFINE_FAMILY(workers)
 DEFINE_FAMILY(flags)
+DEFINE_FAMILY(operations)
 
 int manager_add_objects(Manager *m)
 {
@@ -256,6 +272,9 @@ int manager_add_objects(Manager *m)
                         enumerate_workers },
                 { flag_class.prefix, flag_class.interface, flag_class.vtable, find_flags,
                         enumerate_flags },
+                { operation_class.prefix, operation_class.interface, operation_class.vtable,
+                        find_operations, enumerate_operations },
+                { MANAGER_PATH "/release", RELEASE_INTERFACE, release_vtable, NULL, NULL },
                 { "/org/freedesktop/LogControl1", "org.freedesktop.LogControl1", log_vtable, NULL,
                         NULL },
                 {},

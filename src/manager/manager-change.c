@@ -23,7 +23,9 @@ struct Change {
         unsigned percent;
         StoreNewFlag *flag;
         const char *rules; /* in the message */
-        char **allow;
+        char **list;
+        usec_t timeout_usec;
+        int64_t operation;
         BusCheck *check;
         StoreRequest *request;
         bool committed; /* waits for the flags to be read */
@@ -47,7 +49,7 @@ static Change *change_free(Change *c)
         c->manager->n_changes--;
         sd_bus_message_unref(c->message);
         new_flag_free(c->flag);
-        strv_free(c->allow);
+        strv_free(c->list);
         free(c->name);
         free(c->reason);
         free(c->twin);
@@ -86,12 +88,19 @@ static void succeed(Change *c)
         _cleanup_(freep) char *path = NULL;
         int r;
 
-        if (c->type != CHANGE_FLAG_CREATE)
-                r = sd_bus_reply_method_return(c->message, NULL);
-        else {
+        if (c->type == CHANGE_FLAG_CREATE) {
                 r = sd_bus_path_encode(flag_class.prefix, c->name, &path);
                 if (r >= 0)
                         r = sd_bus_reply_method_return(c->message, "o", path);
+        } else if (c->type == CHANGE_ROLLBACK) {
+                r = asprintf(&path, "%s/%lld", operation_class.prefix, (long long) c->operation);
+                if (r < 0)
+                        path = NULL;
+                r = r < 0 ? -ENOMEM
+                          : sd_bus_reply_method_return(
+                                    c->message, "to", (uint64_t) c->operation, path);
+        } else {
+                r = sd_bus_reply_method_return(c->message, NULL);
         }
         note_reply(c, r);
         change_free(c);
@@ -115,32 +124,39 @@ static void log_change(const Change *c)
                 c->reason ? ": " : "", c->reason ? c->reason : "");
 }
 
-static void fail_by_error(Change *c, int error)
+int store_error_set(Manager *m, int error, const char *what, sd_bus_error *ret)
 {
         switch (error) {
         case -ENOTCONN:
-                fail(c, BUS_ERROR_NOT_READY, "The database is away: nothing was changed.");
-                break;
+                return sd_bus_error_set(
+                        ret, BUS_ERROR_NOT_READY, "The database is away: nothing was changed.");
         case -ECONNRESET:
         case -ETIMEDOUT:
-                fail(c, BUS_ERROR_OUTCOME_UNKNOWN,
+                return sd_bus_error_set(ret, BUS_ERROR_OUTCOME_UNKNOWN,
                         "The connection to the database was lost before it answered: it is not "
                         "known whether this was done.");
-                break;
         case -EAGAIN:
         case -ENOBUFS:
-                fail(c, BUS_ERROR_BUSY, "The database is overloaded: nothing was changed.");
-                break;
+                return sd_bus_error_set(
+                        ret, BUS_ERROR_BUSY, "The database is overloaded: nothing was changed.");
         case -EIO:
         case -EPROTO:
-                log_error("%s: %s", c->what, store_last_error(c->manager->store));
-                fail(c, SD_BUS_ERROR_FAILED,
+                log_error("%s: %s", what, store_last_error(m->store));
+                return sd_bus_error_set(ret, SD_BUS_ERROR_FAILED,
                         "The database refused: the log of reeved.service says more.");
-                break;
         default:
-                (void) log_error_errno(error, "%s: %m", c->what);
-                fail(c, SD_BUS_ERROR_FAILED, "Failed: %s.", strerror(-error));
+                (void) log_error_errno(error, "%s: %m", what);
+                return sd_bus_error_setf(ret, SD_BUS_ERROR_FAILED, "Failed: %s.", strerror(-error));
         }
+}
+
+static void fail_by_error(Change *c, int error)
+{
+        _cleanup_(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
+
+        (void) store_error_set(c->manager, error, c->what, &e);
+        note_reply(c, sd_bus_reply_method_error(c->message, &e));
+        change_free(c);
 }
 
 static bool fail_by_outcome(Change *c, int64_t n)
@@ -149,6 +165,12 @@ static bool fail_by_outcome(Change *c, int64_t n)
                 return false;
         if (c->type == CHANGE_QUEUE_PAUSED)
                 fail(c, BUS_ERROR_NO_SUCH_QUEUE, "Nothing knows a queue \"%s\".", c->name);
+        else if (c->type == CHANGE_ROLLBACK && n == STORE_NO_QUEUES)
+                fail(c, SD_BUS_ERROR_INVALID_ARGS,
+                        "Flag %s does not say which queues it guards, so nobody knows what is to "
+                        "drain: name them, or set them once (Flag.SetQueues; reevectl flag "
+                        "queues).",
+                        c->name);
         else if (c->type != CHANGE_FLAG_CREATE)
                 fail(c, BUS_ERROR_NO_SUCH_FLAG, "There is no flag \"%s\".", c->name);
         else if (n == STORE_FLAG_TOO_MANY)
@@ -200,7 +222,12 @@ static void on_written(int error, int64_t n, void *userdata)
         }
         c->committed = true;
         manager_refresh_flags(c->manager);
-        if (!c->manager->reading_flags)
+        if (c->type == CHANGE_ROLLBACK) {
+                c->operation = n;
+                manager_refresh_operations(c->manager);
+        }
+        if (c->type == CHANGE_ROLLBACK ? !c->manager->reading_operations
+                                       : !c->manager->reading_flags)
                 succeed(c);
 }
 
@@ -210,7 +237,18 @@ void changes_flags_read(Manager *m)
 
         for (Change *c = m->changes; c; c = next) {
                 next = c->next;
-                if (c->committed)
+                if (c->committed && c->type != CHANGE_ROLLBACK)
+                        succeed(c);
+        }
+}
+
+void changes_operations_read(Manager *m)
+{
+        Change *next;
+
+        for (Change *c = m->changes; c; c = next) {
+                next = c->next;
+                if (c->committed && c->type == CHANGE_ROLLBACK)
                         succeed(c);
         }
 }
@@ -233,7 +271,16 @@ static int write_change(Change *c)
                 return store_set_flag_rules(s, &change, c->rules, on_written, c, &c->request);
         case CHANGE_FLAG_ALLOW:
                 return store_set_flag_allow(
-                        s, &change, (const char *const *) c->allow, on_written, c, &c->request);
+                        s, &change, (const char *const *) c->list, on_written, c, &c->request);
+        case CHANGE_FLAG_QUEUES:
+                return store_set_flag_queues(
+                        s, &change, (const char *const *) c->list, on_written, c, &c->request);
+        case CHANGE_ROLLBACK:
+                return store_start_rollback(s,
+                        &(StoreRollback){ .change = change,
+                                .queues = (const char *const *) c->list,
+                                .timeout_usec = c->timeout_usec },
+                        on_written, c, &c->request);
         case CHANGE_FLAG_ARCHIVE:
                 return store_archive_flag(s, &change, on_written, c, &c->request);
         case CHANGE_QUEUE_PAUSED:
@@ -299,8 +346,14 @@ static int describe_change(Change *c)
         case CHANGE_FLAG_ALLOW:
                 verb = "set the allow list of flag";
                 break;
+        case CHANGE_FLAG_QUEUES:
+                verb = "set the queues of flag";
+                break;
         case CHANGE_FLAG_ARCHIVE:
                 verb = "archive flag";
+                break;
+        case CHANGE_ROLLBACK:
+                verb = "emergency rollback of flag";
                 break;
         case CHANGE_QUEUE_PAUSED:
                 verb = c->on ? "pause queue" : "resume queue";
@@ -325,6 +378,7 @@ static int copy_ask(Change *c, const ChangeAsk *ask)
         c->on = ask->on;
         c->percent = ask->percent;
         c->rules = ask->rules;
+        c->timeout_usec = ask->timeout_usec;
         if (free_and_strdup(&c->name, ask->name) < 0 || free_and_strdup(&c->twin, ask->twin) < 0)
                 return -ENOMEM;
         if (ask->reason && ask->reason[0] && free_and_strdup(&c->reason, ask->reason) < 0)
@@ -340,6 +394,7 @@ static int start_check(Change *c)
         const BusQuestion question = {
                 .message = c->message,
                 .action = c->type == CHANGE_QUEUE_PAUSED ? "org.reeve1.manage-queues"
+                        : c->type == CHANGE_ROLLBACK     ? "org.reeve1.emergency-stop"
                                                          : "org.reeve1.manage-flags",
                 .details = details,
         };
@@ -360,7 +415,7 @@ static int start_check(Change *c)
 static void drop_ask(const ChangeAsk *ask)
 {
         new_flag_free(ask->flag);
-        strv_free(ask->allow);
+        strv_free(ask->list);
 }
 
 static int validate(const Manager *m, const ChangeAsk *ask, sd_bus_error *error)
@@ -396,7 +451,7 @@ int change_start(Manager *m, sd_bus_message *message, const ChangeAsk *ask, sd_b
                 drop_ask(ask);
                 return -ENOMEM;
         }
-        *c = (Change){ .manager = m, .next = m->changes, .flag = ask->flag, .allow = ask->allow };
+        *c = (Change){ .manager = m, .next = m->changes, .flag = ask->flag, .list = ask->list };
         c->message = sd_bus_message_ref(message);
         if (c->next)
                 c->next->prev = c;

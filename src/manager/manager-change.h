@@ -11,8 +11,10 @@ typedef enum ChangeType {
         CHANGE_FLAG_PERCENT,
         CHANGE_FLAG_RULES,
         CHANGE_FLAG_ALLOW,
+        CHANGE_FLAG_QUEUES,
         CHANGE_FLAG_ARCHIVE,
         CHANGE_QUEUE_PAUSED,
+        CHANGE_ROLLBACK,
 } ChangeType;
 
 /* What is asked for; copied. */
@@ -23,7 +25,8 @@ typedef struct ChangeAsk {
         bool on; /* enabled, paused */
         unsigned percent; /* thousandths */
         const char *rules; /* JSON, checked; in the message */
-        char **allow; /* taken over */
+        char **list; /* allowed subjects, or queues (NULL: the flag's own); taken over */
+        usec_t timeout_usec;
         StoreNewFlag *flag; /* to create; taken over, see new_flag_free() */
         const char *twin; /* the command to type instead of a property write, or NULL */
 } ChangeAsk;
@@ -32,14 +35,21 @@ typedef struct ChangeAsk {
 int change_start(Manager *m, sd_bus_message *message, const ChangeAsk *ask, sd_bus_error *error);
 /* Answers those that wait for the flags to be read, after a commit. */
 void changes_flags_read(Manager *m);
+/* The same for operations. */
+void changes_operations_read(Manager *m);
 /* Without answers: the bus is gone. */
 void changes_drop(Manager *m);
+
+/* For answers: what an error of the store means, and its name on the bus. Logged if it is a fault.
+ */
+int store_error_set(Manager *m, int error, const char *what, sd_bus_error *ret);
 
 /* A percentage in thousandths. Returns 0, or the error that was set. */
 int percent_read(double percent, unsigned *ret, sd_bus_error *error);
 /* Whether rules, or the text of a value, can be stored. Return 0, or the error that was set. */
 int rules_check(const char *rules, sd_bus_error *error);
 int allow_check(const char *const *allow, sd_bus_error *error);
+int queues_check(const char *const *queues, sd_bus_error *error);
 char **strv_free(char **strings);
 DEFINE_CLEANUP(char *, strv_free)
 /* The arguments of CreateFlag(); all texts are its own. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "flag-rules.h"
 #include "manager-change.h"
+#include "parse-util.h"
 #include "reeve-limits.h"
 
 /* The options of CreateFlag(). Texts stay in the message, which the change keeps. */
@@ -131,6 +132,20 @@ int allow_check(const char *const *allow, sd_bus_error *error)
                 return 0;
         return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
                 "Option allow has at most %u subjects.", REEVE_FLAG_ALLOW_MAX);
+}
+
+int queues_check(const char *const *queues, sd_bus_error *error)
+{
+        unsigned n = 0;
+
+        for (; queues && queues[n]; n++)
+                if (!name_is_valid(queues[n]))
+                        return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
+                                "\"%.64s\" is no name of a queue.", queues[n]);
+        if (n <= REEVE_FLAG_QUEUES_MAX)
+                return 0;
+        return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
+                "A flag guards at most %u queues.", REEVE_FLAG_QUEUES_MAX);
 }
 
 int rules_check(const char *rules, sd_bus_error *error)

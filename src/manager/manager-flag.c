@@ -23,6 +23,7 @@ static void flag_free(Object *o)
         free(f->updated_by);
         free(f->etag);
         strv_free(f->allow);
+        strv_free(f->queues);
         flag_done(&f->flag);
         free(f->fault);
 }
@@ -74,6 +75,8 @@ static int fill(FlagObject *f, const StoreFlag *row)
                 r = read_flag(f, row);
         if (r >= 0)
                 r = flag_allow_parse(row->allow, strlen(row->allow), &f->allow, NULL);
+        if (r >= 0)
+                r = flag_allow_parse(row->queues, strlen(row->queues), &f->queues, NULL);
         if (r < 0 && r != -EBADMSG && r != -EINVAL)
                 return r;
         f->enabled = row->enabled;
@@ -181,7 +184,28 @@ static int method_set_allow(sd_bus_message *m, void *userdata, sd_bus_error *err
                 r = allow_check((const char *const *) allow, error);
         if (r < 0)
                 return r;
-        ask.allow = TAKE_PTR(allow);
+        ask.list = TAKE_PTR(allow);
+        return change_start(f->object.manager, m, &ask, error);
+}
+
+static int method_set_queues(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        FlagObject *f = userdata;
+        ChangeAsk ask = { .type = CHANGE_FLAG_QUEUES, .name = f->key };
+        _cleanup_(strv_freep) char **queues = NULL;
+        int r = sd_bus_message_read_strv(m, &queues);
+
+        if (r >= 0)
+                r = sd_bus_message_read(m, "s", &ask.reason);
+        if (r >= 0)
+                r = queues_check((const char *const *) queues, error);
+        if (r >= 0 && !queues) { /* none: not the flag's own, as NULL would be */
+                queues = new0(char *, 1);
+                r = queues ? 0 : -ENOMEM;
+        }
+        if (r < 0)
+                return r;
+        ask.list = TAKE_PTR(queues);
         return change_start(f->object.manager, m, &ask, error);
 }
 
@@ -287,6 +311,7 @@ static const sd_bus_vtable flag_vtable[] = {
         SD_BUS_WRITABLE_PROPERTY("Rules", "s", NULL, bus_property_set_refuse,
                 offsetof(FlagObject, rules), EMITS | ANYBODY),
         SD_BUS_PROPERTY("Allow", "as", NULL, offsetof(FlagObject, allow), EMITS),
+        SD_BUS_PROPERTY("Queues", "as", NULL, offsetof(FlagObject, queues), EMITS),
         SD_BUS_PROPERTY("ValueOn", "s", NULL, offsetof(FlagObject, value_on), EMITS),
         SD_BUS_PROPERTY("ValueOff", "s", NULL, offsetof(FlagObject, value_off), EMITS),
         SD_BUS_PROPERTY("OnStale", "s", NULL, offsetof(FlagObject, on_stale), EMITS),
@@ -301,6 +326,8 @@ static const sd_bus_vtable flag_vtable[] = {
                 method_set_rules, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("SetAllow", SD_BUS_ARGS("as", subjects, "s", reason),
                 SD_BUS_NO_RESULT, method_set_allow, ANYBODY),
+        SD_BUS_METHOD_WITH_ARGS("SetQueues", SD_BUS_ARGS("as", queues, "s", reason),
+                SD_BUS_NO_RESULT, method_set_queues, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS(
                 "Archive", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_archive, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("Evaluate", SD_BUS_ARGS("s", subject, "a{sv}", context),

@@ -10,7 +10,7 @@ typedef struct FlagObject {
         Object object;
         char *key, *description, *bucketing, *seed, *rules, *on_stale, *value_on, *value_off;
         char *updated_by, *etag;
-        char **allow; /* NULL-terminated */
+        char **allow, **queues; /* NULL-terminated */
         int enabled;
         double percent;
         uint64_t updated_usec;

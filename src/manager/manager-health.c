@@ -18,6 +18,7 @@
 #define REFRESH_MAX_USEC (30 * USEC_PER_SEC)
 #define ATTEMPT_USEC     (8 * USEC_PER_SEC) /* 5 s for the attempt, 2 s pause */
 #define STOP_USEC        (5 * USEC_PER_SEC)
+#define ADVANCE_USEC     USEC_PER_SEC /* between two looks at operations that run */
 
 static usec_t refresh_interval(const Manager *m)
 {
@@ -138,6 +139,10 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 
         if (m->n_refreshing == 0 && now >= m->refresh_started_usec + refresh_interval(m))
                 manager_refresh(m);
+        else if (manager_has_running(m) && !m->advancing && !m->reading_operations &&
+                now >= m->advanced_usec + ADVANCE_USEC + REFRESH_SHARE * m->advance_took_usec &&
+                store_is_connected(m->store))
+                manager_refresh_operations(m);
         manager_update(m);
         if (m->watchdog_usec > 0 && is_healthy(m, now))
                 (void) sd_notify(false, "WATCHDOG=1");

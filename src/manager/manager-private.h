@@ -20,11 +20,13 @@
  * refresh  asking the database for all that the objects say; every two seconds, and when told
  * change   a method or a property write on its way: polkit, the database, the answer */
 
-#define MANAGER_PATH      "/org/reeve1"
-#define MANAGER_INTERFACE "org.reeve1.Manager"
-#define QUEUE_INTERFACE   "org.reeve1.Queue"
-#define WORKER_INTERFACE  "org.reeve1.Worker"
-#define FLAG_INTERFACE    "org.reeve1.Flag"
+#define MANAGER_PATH        "/org/reeve1"
+#define MANAGER_INTERFACE   "org.reeve1.Manager"
+#define QUEUE_INTERFACE     "org.reeve1.Queue"
+#define WORKER_INTERFACE    "org.reeve1.Worker"
+#define FLAG_INTERFACE      "org.reeve1.Flag"
+#define RELEASE_INTERFACE   "org.reeve1.Release"
+#define OPERATION_INTERFACE "org.reeve1.Operation"
 
 #define STALL_USEC    (3 * USEC_PER_SEC) /* an answer that takes longer: the database is stuck */
 #define DEADLINE_USEC (5 * USEC_PER_SEC) /* for an answer of the database */
@@ -53,7 +55,17 @@ typedef struct WorkerObject {
         uint64_t jobs_done;
 } WorkerObject;
 
+typedef struct OperationObject {
+        Object object;
+        uint64_t id;
+        char *type, *subject, *phase, *result, *error_code, *error_message, *actor, *reason;
+        char **queues;
+        uint32_t progress, jobs, remaining;
+        uint64_t started_usec, deadline_usec, finished_usec;
+} OperationObject;
+
 typedef struct Change Change;
+typedef struct Plan Plan;
 
 struct Manager {
         sd_event *event;
@@ -68,11 +80,12 @@ struct Manager {
         char *version; /* a constant */
         ManagerView view;
         uint64_t start_usec; /* CLOCK_REALTIME, as the property */
-        ObjectList queues, workers, flags;
+        ObjectList queues, workers, flags, operations;
         usec_t flags_read_usec,
                 flags_asked_usec; /* CLOCK_MONOTONIC: when what is here was asked for */
 
         Change *changes;
+        Plan *plans; /* on their way */
         unsigned n_changes;
 
         /* refreshing */
@@ -80,6 +93,8 @@ struct Manager {
         usec_t refreshed_usec, refresh_started_usec, refresh_took_usec; /* CLOCK_MONOTONIC */
         bool refresh_again, reading_flags, flags_again;
         bool refresh_failed;
+        bool reading_operations, operations_again, advancing;
+        usec_t advanced_usec, advance_took_usec; /* CLOCK_MONOTONIC */
 
         sd_event_source *tick;
         usec_t watchdog_usec, started_usec, stopping_usec;
@@ -94,11 +109,20 @@ int manager_add_objects(Manager *m);
 void manager_view_changed(Manager *m, const ManagerView *old);
 
 /* ---- manager-queue.c, manager-worker.c, manager-flag.c: families ---- */
-extern const ObjectClass queue_class, worker_class, flag_class;
+extern const ObjectClass queue_class, worker_class, flag_class, operation_class;
 int queues_read(Manager *m, const char *json, Object ***ret_items, unsigned *ret_n);
 int workers_read(Manager *m, const char *json, Object ***ret_items, unsigned *ret_n);
 int flags_read(Manager *m, const StoreFlag *rows, unsigned n, Object ***ret_items, unsigned *ret_n);
 extern const BusWritable flag_writables[];
+
+/* ---- manager-release.c ---- */
+extern const sd_bus_vtable release_vtable[];
+/* Without answers: the bus is gone. */
+void plans_drop(Manager *m);
+
+/* ---- manager-operation.c ---- */
+int operations_read(Manager *m, const char *json, Object ***ret_items, unsigned *ret_n);
+bool manager_has_running(const Manager *m);
 
 /* ---- manager-refresh.c ---- */
 /* Makes one object of one element of a JSON array. */
@@ -107,6 +131,8 @@ int objects_read_json(Manager *m, const ObjectClass *class, const char *json, Ob
         Object ***ret_items, unsigned *ret_n);
 /* Asks for everything, now or when the running refresh has ended. */
 void manager_refresh(Manager *m);
+/* Asks for the operations; if some run, their next step is taken first. */
+void manager_refresh_operations(Manager *m);
 /* Asks for the flags alone: somebody has changed one. */
 void manager_refresh_flags(Manager *m);
 

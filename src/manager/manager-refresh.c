@@ -145,6 +145,56 @@ void manager_refresh_flags(Manager *m)
         m->reading_flags = store_list_flags(m->store, NULL, on_flags, m, NULL) >= 0;
 }
 
+/* ---- operations ---- */
+
+static void on_operations(int error, const char *const *row, void *userdata)
+{
+        Manager *m = userdata;
+
+        m->reading_operations = false;
+        if (error == 0)
+                error = row && row[0]
+                        ? replace_from_json(m, &m->operations, operations_read, row[0])
+                        : -EPROTO;
+        if (error == -EIO || error == -EPROTO || error == -ENOMEM || error == -EINVAL)
+                (void) log_warning_errno(error, "Failed to read the operations: %s",
+                        error == -EIO ? store_last_error(m->store) : strerror(-error));
+        if (m->operations_again && error != -ECONNRESET && error != -ETIMEDOUT) {
+                m->operations_again = false;
+                manager_refresh_operations(m);
+                if (m->reading_operations)
+                        return; /* who started one since waits for that */
+        }
+        m->operations_again = false;
+        changes_operations_read(m);
+}
+
+static void on_advanced(int error, int64_t n, void *userdata)
+{
+        Manager *m = userdata;
+
+        m->advancing = false;
+        m->advance_took_usec = now_usec(CLOCK_MONOTONIC) - m->advanced_usec;
+        if (error == -EIO || error == -EPROTO)
+                log_warning("Failed to look at the operations: %s", store_last_error(m->store));
+}
+
+void manager_refresh_operations(Manager *m)
+{
+        if (m->schema_version < REEVE_SCHEMA_VERSION)
+                return;
+        if (m->reading_operations) {
+                m->operations_again = true;
+                return;
+        }
+        /* In one pipeline: what is read is after the step. */
+        if (!m->advancing && manager_has_running(m)) {
+                m->advanced_usec = now_usec(CLOCK_MONOTONIC);
+                m->advancing = store_advance_operations(m->store, on_advanced, m, NULL) >= 0;
+        }
+        m->reading_operations = store_list_operations(m->store, on_operations, m, NULL) >= 0;
+}
+
 static void on_version(int error, int64_t version, void *userdata)
 {
         Manager *m = userdata;
@@ -168,6 +218,7 @@ static void on_version(int error, int64_t version, void *userdata)
                 m->n_refreshing += store_list_queues(m->store, on_queues, m, NULL) >= 0;
                 m->n_refreshing += store_list_workers(m->store, on_workers, m, NULL) >= 0;
                 manager_refresh_flags(m);
+                manager_refresh_operations(m);
         }
         note_answer(m, 0, NULL);
 }

@@ -52,6 +52,7 @@ static void on_bus_close(void *userdata)
         Manager *m = userdata;
 
         changes_drop(m);
+        plans_drop(m);
         m->authority = bus_authority_free(m->authority);
         m->bus = NULL;
         m->name_owned = false;
@@ -131,6 +132,7 @@ int manager_new(sd_event *event, const ManagerOptions *options, Manager **ret)
         m->queues.class = &queue_class;
         m->workers.class = &worker_class;
         m->flags.class = &flag_class;
+        m->operations.class = &operation_class;
         r = settings_load(options->root, on_finding, NULL, &m->settings);
         if (r < 0 && r != -EINVAL) /* a wrong value was reported, its default stands */
                 return log_error_errno(r, "Failed to read reeve.conf: %m");
@@ -154,6 +156,7 @@ Manager *manager_free(Manager *m)
         object_list_done(&m->queues);
         object_list_done(&m->workers);
         object_list_done(&m->flags);
+        object_list_done(&m->operations);
         sd_event_source_disable_unref(m->tick);
         settings_done(&m->settings);
         sd_event_unref(m->event);

@@ -21,6 +21,7 @@ static const StoreColumn flag_columns[] = {
         COLUMN(COLUMN_TEXT, StoreFlag, updated_by),
         COLUMN(COLUMN_USEC_NULL, StoreFlag, updated_usec),
         COLUMN(COLUMN_USEC_NULL, StoreFlag, archived_usec),
+        COLUMN(COLUMN_TEXT, StoreFlag, queues),
 };
 DEFINE_ROWS_DECODER(decode_flags, StoreFlag, StoreFlagsCallback, flag_columns)
 
@@ -123,6 +124,17 @@ int store_set_flag_allow(Store *s, const StoreChange *change, const char *const 
                 STORE_CALL(store_decode_count, callback, userdata, ret_request));
 }
 
+int store_set_flag_queues(Store *s, const StoreChange *change, const char *const *queues,
+        StoreCountCallback callback, void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_text(&p, change->name);
+        params_subjects(&p, queues);
+        return send_change(s, &sql_set_flag_queues, &p, change,
+                STORE_CALL(store_decode_count, callback, userdata, ret_request));
+}
+
 int store_archive_flag(Store *s, const StoreChange *change, StoreCountCallback callback,
         void *userdata, StoreRequest **ret_request)
 {
@@ -153,4 +165,54 @@ int store_set_queue_paused(Store *s, const StoreChange *change, bool paused,
         params_text(&p, paused ? "t" : "f");
         return send_change(s, &sql_set_queue_paused, &p, change,
                 STORE_CALL(store_decode_count, callback, userdata, ret_request));
+}
+
+/* ---- operations ---- */
+
+/* NULL: as null, the flag's own. */
+static void params_queues(StoreParams *p, const char *const *queues)
+{
+        if (queues)
+                params_subjects(p, queues);
+        else
+                params_text(p, NULL);
+}
+
+int store_start_rollback(Store *s, const StoreRollback *rollback, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_text(&p, rollback->change.name);
+        params_queues(&p, rollback->queues);
+        params_text(&p, rollback->change.actor);
+        params_text(&p, or_default(rollback->change.reason, NULL));
+        params_u64(&p, rollback->timeout_usec);
+        return store_send(s, &sql_start_rollback, &p,
+                STORE_CALL(store_decode_count, callback, userdata, ret_request));
+}
+
+int store_plan_rollback(Store *s, const char *flag, const char *const *queues,
+        StoreRowCallback callback, void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_text(&p, flag);
+        params_queues(&p, queues);
+        return store_send(s, &sql_plan_rollback, &p,
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
+}
+
+int store_advance_operations(
+        Store *s, StoreCountCallback callback, void *userdata, StoreRequest **ret_request)
+{
+        return store_send(s, &sql_advance_operations, &(StoreParams){},
+                STORE_CALL(store_decode_count, callback, userdata, ret_request));
+}
+
+int store_list_operations(
+        Store *s, StoreRowCallback callback, void *userdata, StoreRequest **ret_request)
+{
+        return store_send(s, &sql_list_operations, &(StoreParams){},
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }

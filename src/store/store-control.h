@@ -26,6 +26,7 @@ typedef struct StoreFlag {
         const char *updated_by;
         usec_t updated_usec; /* CLOCK_REALTIME */
         usec_t archived_usec; /* USEC_INFINITY: it is in use */
+        const char *queues; /* that it guards: a JSON array of names */
 } StoreFlag;
 
 typedef void (*StoreFlagsCallback)(
@@ -73,6 +74,8 @@ int store_set_flag_rules(Store *s, const StoreChange *change, const char *rules,
         StoreCountCallback callback, void *userdata, StoreRequest **ret_request);
 int store_set_flag_allow(Store *s, const StoreChange *change, const char *const *allow,
         StoreCountCallback callback, void *userdata, StoreRequest **ret_request);
+int store_set_flag_queues(Store *s, const StoreChange *change, const char *const *queues,
+        StoreCountCallback callback, void *userdata, StoreRequest **ret_request);
 int store_archive_flag(Store *s, const StoreChange *change, StoreCountCallback callback,
         void *userdata, StoreRequest **ret_request);
 
@@ -83,3 +86,27 @@ int store_list_flag_history(Store *s, const char *key, unsigned n_most, StoreRow
 /* n: 1, or 0: nothing knows this queue (no kind, living worker or job). */
 int store_set_queue_paused(Store *s, const StoreChange *change, bool paused,
         StoreCountCallback callback, void *userdata, StoreRequest **ret_request);
+
+/* ---- operations ---- */
+
+enum { STORE_NO_FLAG = 0, STORE_NO_QUEUES = -1 }; /* instead of an operation's id */
+
+typedef struct StoreRollback {
+        StoreChange change; /* name: the flag's key */
+        const char *const *queues; /* NULL-terminated; NULL: those that the flag guards */
+        usec_t timeout_usec; /* how long what was let in may take */
+} StoreRollback;
+
+/* n: the operation's id, or one of the outcomes above. The operation that runs for this flag
+ * already is joined. */
+int store_start_rollback(Store *s, const StoreRollback *rollback, StoreCountCallback callback,
+        void *userdata, StoreRequest **ret_request);
+/* Row: a JSON object of what that would do; NULL: there is no such flag. */
+int store_plan_rollback(Store *s, const char *flag, const char *const *queues,
+        StoreRowCallback callback, void *userdata, StoreRequest **ret_request);
+/* Takes the next step of all that run. n: how many go on. */
+int store_advance_operations(
+        Store *s, StoreCountCallback callback, void *userdata, StoreRequest **ret_request);
+/* Row: a JSON array of those that run or have ended a short time ago. */
+int store_list_operations(
+        Store *s, StoreRowCallback callback, void *userdata, StoreRequest **ret_request);

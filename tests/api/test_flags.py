@@ -324,7 +324,7 @@ def test_flags_are_listed_and_shown(control, start):
     at = b.pop("updated_at")
     assert at.endswith("Z") and b == {
         "key": "b", "description": "the B", "enabled": True, "percent": 12.345, "bucketing": "murmur3", "seed": "s", "allow": ["ann"],
-        "rules": json.loads(SIZE_RULE), "value_on": True, "value_off": False, "on_stale": "off", "version": 1, "updated_by": "uid:1000"}
+        "rules": json.loads(SIZE_RULE), "queues": [], "value_on": True, "value_off": False, "on_stale": "off", "version": 1, "updated_by": "uid:1000"}
     assert api.get("/api/flags/gone").json["archived_at"].endswith("Z")
     r = api.get("/api/flags/nobody")
     assert r.status == 404 and r.json["type"] == "urn:reeve:problem:not-found" and "nobody" in r.json["detail"]

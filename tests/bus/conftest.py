@@ -36,6 +36,7 @@ Variant = GLib.Variant
 REEVED = BUILD / "src/manager/reeved"
 NAME, ROOT = "org.reeve1", "/org/reeve1"
 MANAGER, QUEUE, WORKER, FLAG = (f"org.reeve1.{i}" for i in ("Manager", "Queue", "Worker", "Flag"))
+RELEASE, OPERATION = "org.reeve1.Release", "org.reeve1.Operation"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 INTERACTIVE = Gio.DBusCallFlags.ALLOW_INTERACTIVE_AUTHORIZATION
 CONTEXT = GLib.MainContext.default()

@@ -39,7 +39,8 @@ def test_create_a_flag(manager, client, polkit):
     assert said.pop("UpdatedBy").startswith(ME)
     assert json.loads(said.pop("Rules")) == json.loads(RULES)
     assert said == {"Key": "async-processing", "Enabled": True, "RolloutPercent": 12.345, "Bucketing": "modulo", "Seed": "s1",
-                    "Description": "words", "OnStale": "keep", "Etag": '"1"', "Allow": ["a", 'b"\\'], "ValueOn": '{"a": 1}', "ValueOff": "null"}
+                    "Description": "words", "OnStale": "keep", "Etag": '"1"', "Allow": ["a", 'b"\\'], "Queues": ["pdf"],
+                    "ValueOn": '{"a": 1}', "ValueOff": "null"}
     (event, actor, reason, detail), = manager.history("flag/async-processing")
     assert (event, reason, detail["percent"], detail["allow"]) == ("create", "trial", 12.345, ["a", 'b"\\'])
     assert actor.startswith(ME)

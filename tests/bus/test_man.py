@@ -2,7 +2,7 @@
 import re
 import xml.etree.ElementTree as ET
 
-from conftest import MANAGER, ROOT, Variant, pg
+from conftest import MANAGER, RELEASE, ROOT, Variant, pg
 
 PAGE = (pg.ROOT / "man/org.reeve1.5.scd").read_text()
 
@@ -23,7 +23,7 @@ def written(interface):
             result = [tuple(a.replace("_", "").split()) for a in m[3].split(", ")] if m[3] else []
             methods[m[1]] = (args, result)
         else:
-            found = re.findall(r"\*(\w+)\* \((\w+)(, writable)?\)", line)
+            found = re.findall(r"\*(\w+)\* \(([\w()]+?)(, writable)?\)(?=,|$)", line)
             assert found, line
             properties |= {name: (kind, bool(rw)) for name, kind, rw in found}
     return methods, properties
@@ -35,7 +35,8 @@ def test_members(manager, client, database):
     client.manager("CreateFlag", "(sa{sv})", "a", {})
     from conftest import spin
     spin(lambda: client.manager("ListWorkers"), what="a worker")
-    paths = [ROOT, f"{ROOT}/queue/default", f"{ROOT}/worker/h_2fp", f"{ROOT}/flag/a"]
+    client.call(f"{ROOT}/release", RELEASE, "RollbackEmergency", Variant("(a{sv})", ({"flag": Variant("s", "a"), "queues": Variant("as", ["q"])},)))
+    paths = [ROOT, f"{ROOT}/release", f"{ROOT}/operation/1", f"{ROOT}/queue/default", f"{ROOT}/worker/h_2fp", f"{ROOT}/flag/a"]
     found = set()
     for path in paths:
         for name, interface in introspect(client, path).items():

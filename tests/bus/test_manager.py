@@ -36,8 +36,8 @@ def test_queues_workers_and_numbers_follow_the_database(manager, client, databas
 
 def test_the_tree_is_browsable(manager, client):
     tree = manager.busctl("--list", "tree", NAME).stdout.split()
-    assert tree == ["/", "/org", "/org/freedesktop", "/org/freedesktop/LogControl1", "/org/reeve1", f"{ROOT}/flag", f"{ROOT}/queue",
-                    f"{ROOT}/queue/default", f"{ROOT}/queue/documents", f"{ROOT}/worker"]
+    assert tree == ["/", "/org", "/org/freedesktop", "/org/freedesktop/LogControl1", "/org/reeve1", f"{ROOT}/flag", f"{ROOT}/operation",
+                    f"{ROOT}/queue", f"{ROOT}/queue/default", f"{ROOT}/queue/documents", f"{ROOT}/release", f"{ROOT}/worker"]
     assert client.objects().keys() >= {f"{ROOT}/queue/default", f"{ROOT}/queue/documents"}
 
 

@@ -102,6 +102,27 @@ def test_rules_and_allow_lists(ctl, manager):
     refusal(ctl("flag", "create", "async", status=FAILED))
 
 
+def test_rules_from_a_file_and_back(ctl, manager, tmp_path):
+    ctl("flag", "create", "async", "--enabled")
+    file = tmp_path / "rules.json"
+    file.write_text(json.dumps(RULES, indent=2))
+    ctl("flag", "rules", "async", f"@{file}", "--reason=large ones")
+    assert json.loads(ctl("flag", "rules", "async").stdout) == RULES
+    file.write_text('[\n  {"property": "size",\n   "op": "~", "value": 1}]')
+    r = ctl("flag", "rules", "async", f"@{file}", status=USAGE)
+    assert "line 3, column 10" in r.stderr and f"The rules are those of {file}." in r.stderr and r.stdout == ""
+    assert json.loads(ctl("flag", "rules", "async").stdout) == RULES, "nothing was changed"
+    with open(file, "w+") as f:
+        f.write("[]")
+        f.seek(0)
+        ctl("flag", "rules", "async", "-", stdin=f)
+    assert ctl("flag", "rules", "async").stdout == "[]\n"
+    assert "Cannot read /nowhere: No such file" in refusal(ctl("flag", "rules", "async", "@/nowhere", status=FAILED))
+    file.write_text("[" + " " * 70000 + "]")
+    assert "at most 65536 bytes" in refusal(ctl("flag", "rules", "async", f"@{file}", status=USAGE))
+    assert "no flag" in refusal(ctl("flag", "rules", "none", status=NOT_FOUND))
+
+
 def test_eval_says_what_programs_are_told(ctl):
     ctl("flag", "create", "async", "--percent=25", "--enabled", "--bucketing=modulo", "--allow=ann")
 

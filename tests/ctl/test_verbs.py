@@ -306,7 +306,7 @@ def test_kinds_check_and_migrate_say_what_cannot_be_run(ctl):
 def test_help_names_every_verb_and_option(ctl):
     text = ctl("help", status=0).stdout
     verbs = [line.split()[0] for line in text.split("Verbs:\n")[1].split("\n\n")[0].splitlines()]
-    assert verbs == ["status", "submit", "list", "show", "files", "wait", "monitor", "cancel", "retry", "logs", "queues", "workers", "kinds", "key", "flag", "migrate",
+    assert verbs == ["status", "submit", "list", "show", "files", "wait", "monitor", "cancel", "retry", "logs", "queues", "workers", "kinds", "key", "flag", "rollback", "migrate",
                      "doctor", "selftest", "help"]
     for verb in verbs:
         assert ctl("help", verb, status=0).stdout == ctl(verb, "--help", status=0).stdout if verb != "migrate" else True
