@@ -86,9 +86,12 @@ static void put_kind(StrBuf *b, const Kind *k)
         put_span(b, "KeepResult", k->keep_result_usec);
         put_number(b, "Concurrency", k->concurrency);
         put_command(b, "ConcurrencyKey", k->concurrency_key);
-        if (k->rate_limit.n > 0)
+        if (k->rate_limit.n > 0) {
                 strbuf_printf(b, "RateLimit=%u/%lluus\n", k->rate_limit.n,
                         (unsigned long long) k->rate_limit.interval_usec);
+                put_number(b, "RateBurst", k->rate_burst);
+                put_command(b, "RateLimitKey", k->rate_key);
+        }
         put_text(b, "OnCalendar", k->on_calendar);
         put_text(b, "Missed", kind_missed_to_string(k->missed));
 }

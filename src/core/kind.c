@@ -43,6 +43,10 @@ static const ConfEntry entries[] = {
                 "\"tenant\", \"subject\" or a JSON pointer such as /user, or several of them"),
         KEY("Kind", "RateLimit", kind_parse_rate, rate_limit,
                 "runs in a time span, such as 100/1min"),
+        KEY("Kind", "RateBurst", conf_parse_unsigned, rate_burst,
+                "a number of runs from 1 to 1000000", .min = 1, .max = REEVE_RATE_MAX),
+        KEY("Kind", "RateLimitKey", kind_parse_key, rate_key,
+                "\"tenant\", \"subject\" or a JSON pointer such as /user, or several of them"),
         KEY("Kind", "OnCalendar", kind_parse_calendar, on_calendar,
                 "a calendar event of systemd.time(7), such as \"Mon..Fri 08:30\""),
         KEY("Kind", "Missed", kind_parse_missed, missed, "skip or one"),
@@ -92,6 +96,7 @@ Kind *kind_free(Kind *k)
         free(k->description);
         free(k->queue);
         words_free(k->concurrency_key);
+        words_free(k->rate_key);
         free(k->on_calendar);
         words_free(k->exec.start);
         words_free(k->exec.join);
@@ -296,6 +301,13 @@ static void check_type(Kind *k, Check *c)
                         http ? "Http" : "Pull");
 }
 
+unsigned kind_rate_burst(const KindRate *rate)
+{
+        usec_t n = rate->n * (100 * USEC_PER_MSEC) / rate->interval_usec;
+
+        return n < 1 ? 1 : n > rate->n ? rate->n : (unsigned) n;
+}
+
 static void check_together(Kind *k, Check *c)
 {
         const ConfItem *max = find_item(c->conf, "Kind", "RetryMaxSec");
@@ -309,6 +321,12 @@ static void check_together(Kind *k, Check *c)
         if (k->concurrency_key && k->concurrency == 0)
                 finding(c, CONF_ERROR, find_item(c->conf, "Kind", "ConcurrencyKey"),
                         "ConcurrencyKey= needs Concurrency=, the number of runs for one key");
+        if (k->rate_limit.n == 0 && (k->rate_key || k->rate_burst > 0))
+                finding(c, CONF_ERROR,
+                        find_item(c->conf, "Kind", k->rate_key ? "RateLimitKey" : "RateBurst"),
+                        "%s= needs RateLimit=", k->rate_key ? "RateLimitKey" : "RateBurst");
+        else if (k->rate_limit.n > 0 && k->rate_burst == 0)
+                k->rate_burst = kind_rate_burst(&k->rate_limit);
         if (k->missed != KIND_MISSED_SKIP && !k->on_calendar)
                 finding(c, CONF_WARNING, find_item(c->conf, "Kind", "Missed"),
                         "Missed= does nothing without OnCalendar=");

@@ -98,6 +98,8 @@ typedef struct Kind {
         unsigned concurrency; /* runs in the whole fleet; 0: no limit */
         char **concurrency_key; /* "tenant", "subject", JSON pointers; NULL: of all jobs together */
         KindRate rate_limit;
+        unsigned rate_burst; /* runs that may begin at once; 0 without a rate */
+        char **rate_key; /* as concurrency_key */
         char *on_calendar; /* or NULL */
         KindMissed missed;
         KindType type;
@@ -120,6 +122,10 @@ DEFINE_CLEANUP(Kind, kind_free)
 /* The canonical text: a .kind file that makes the same kind, with the same hash. Comments, order,
  * spelling of numbers and spans, and defaults written out make no difference. */
 void kind_format(const Kind *k, StrBuf *b);
+
+/* How many runs may begin at once if the kind does not say: what comes in 100 ms, but one. Nobody
+ * can wake up for each run of a high rate by itself. */
+unsigned kind_rate_burst(const KindRate *rate);
 
 /* The last value of a [Service] directive, NULL if it is not there. Owned by k. */
 const char *kind_service_get(const Kind *k, const char *key);

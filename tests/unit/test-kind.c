@@ -83,6 +83,7 @@ static void test_every_key(void **state)
                 "StopSec=0\nWatchdogSec=30s\nDeadlineSec=1h\nKeepResult=infinity\n"
                 "Concurrency=8\nConcurrencyKey=tenant "
                 "/subject\nUniqueFor=10min\nRateLimit=100/min\n"
+                "RateBurst=7\nRateLimitKey=subject\n"
                 "OnCalendar=Mon..Fri 08:30\nMissed=one\n"
                 "[Exec]\nStart=/bin/a 'b c' 100%\nJoin='/bin/j x'\nMaxRuns=50\nMode=persistent\n"
                 "Output=json\n[Service]\nMemoryMax=512M\nBindPaths=/a\nBindPaths=/b\n");
@@ -104,6 +105,8 @@ static void test_every_key(void **state)
         assert_string_equal(k->concurrency_key[1], "/subject");
         assert_null(k->concurrency_key[2]);
         assert_int_equal(k->unique_usec, 10 * USEC_PER_MIN);
+        assert_int_equal(k->rate_burst, 7);
+        assert_string_equal(k->rate_key[0], "subject");
         assert_int_equal(k->rate_limit.n, 100);
         assert_int_equal(k->rate_limit.interval_usec, USEC_PER_MIN);
         assert_string_equal(k->on_calendar, "Mon..Fri 08:30");
@@ -139,6 +142,27 @@ static void test_http(void **state)
         assert_int_equal(pull->type, KIND_PULL);
         assert_true(pull->pull.lease_usec == 90 * USEC_PER_SEC);
         assert_int_equal(plain->http.n_retry_status, 3);
+}
+
+static void test_the_burst_of_a_rate(void **state)
+{
+        static const struct {
+                KindRate rate;
+                unsigned burst;
+        } cases[] = {
+                { { 100, USEC_PER_MIN }, 1 },
+                { { 10, USEC_PER_SEC }, 1 },
+                { { 20, USEC_PER_SEC }, 2 },
+                { { 1000, USEC_PER_SEC }, 100 },
+                { { 5, 10 * USEC_PER_MSEC }, 5 }, /* no more than the number */
+                { { 1000000, 3650 * USEC_PER_DAY }, 1 },
+        };
+        _cleanup_(kind_freep) Kind *k = good("[Kind]\nRateLimit=1000/s\n[Exec]\nStart=/bin/a\n");
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                assert_int_equal(kind_rate_burst(&cases[i].rate), cases[i].burst);
+        assert_int_equal(k->rate_burst, 100);
+        assert_null(k->rate_key);
 }
 
 /* Each with the line that must be named. */
@@ -349,6 +373,7 @@ int main(void)
                 cmocka_unit_test(test_defaults),
                 cmocka_unit_test(test_every_key),
                 cmocka_unit_test(test_http),
+                cmocka_unit_test(test_the_burst_of_a_rate),
                 cmocka_unit_test(test_a_wrong_value_keeps_the_kind_out_and_names_its_line),
                 cmocka_unit_test(test_unknown_keys_warn_only),
                 cmocka_unit_test(test_all_errors_are_told_at_once),
