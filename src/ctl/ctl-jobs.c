@@ -16,12 +16,13 @@ static void add_parameter(const Ctl *c, StrBuf *b, CtlOptionId id)
         http_quote(b, c->values[id]);
 }
 
-/* What a blocked job waits for: "1 of 1 runs of thumbnail /user=7". */
+/* What a blocked job waits for: "1 of 1 runs of thumbnail /user=7", or
+ * "100 in 1min of mail, next at 12:00:00". */
 static void describe_limit(StrBuf *b, const JsonValue *job)
 {
         const JsonValue *by = json_value_member(job, "blocked_by");
         _cleanup_(strbuf_done) StrBuf key = {};
-        char at[TEXT_TIME_MAX];
+        char at[TEXT_TIME_MAX], span[TIMESPAN_MAX];
 
         if (!by || !json_value_is(by, JSON_OBJECT))
                 return;
@@ -29,6 +30,9 @@ static void describe_limit(StrBuf *b, const JsonValue *job)
         if (json_value_member(by, "running"))
                 strbuf_printf(b, "%" PRIu64 " of %" PRIu64 " runs of ", member_u64(by, "running"),
                         member_u64(by, "most"));
+        else if (json_value_member(by, "interval_usec"))
+                strbuf_printf(b, "%" PRIu64 " in %s of ", member_u64(by, "most"),
+                        format_timespan(span, member_u64(by, "interval_usec")));
         strbuf_puts(b, strbuf_str(&key));
         if (*member_text(by, "next_at"))
                 strbuf_printf(b, ", next at %s", text_local_time(at, member_text(by, "next_at")));

@@ -66,15 +66,28 @@ static int print_workers(const Ctl *c, const JsonValue *workers)
         return text_table_print(&t, stdout, c->bold);
 }
 
-/* "2 /user": Concurrency= and its key. */
+/* "2 at once for each /user, 100 in 1min". */
+static void describe_key(StrBuf *b, const char *key)
+{
+        if (!*key)
+                return;
+        strbuf_puts(b, " for each ");
+        text_clean(b, key);
+}
+
 static void describe_limits(StrBuf *b, const JsonValue *kind)
 {
-        if (member_u64(kind, "concurrency") == 0)
-                return;
-        strbuf_printf(b, "%" PRIu64 " at once", member_u64(kind, "concurrency"));
-        if (*member_text(kind, "concurrency_key")) {
-                strbuf_puts(b, " for each ");
-                text_clean(b, member_text(kind, "concurrency_key"));
+        char span[TIMESPAN_MAX];
+
+        if (member_u64(kind, "concurrency") > 0) {
+                strbuf_printf(b, "%" PRIu64 " at once", member_u64(kind, "concurrency"));
+                describe_key(b, member_text(kind, "concurrency_key"));
+        }
+        if (member_u64(kind, "rate_n") > 0) {
+                strbuf_printf(b, "%s%" PRIu64 " in %s", b->len > 0 ? ", " : "",
+                        member_u64(kind, "rate_n"),
+                        format_timespan(span, member_u64(kind, "rate_usec")));
+                describe_key(b, member_text(kind, "rate_key"));
         }
 }
 

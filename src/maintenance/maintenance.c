@@ -131,6 +131,20 @@ static int delete_keys(Maintenance *m)
         return 0;
 }
 
+static int forget_buckets(Maintenance *m)
+{
+        int r;
+
+        for (unsigned i = 0; i < ROUNDS_MAX; i++) {
+                r = ASK(m, store_forget_buckets, ROWS_MAX, on_count);
+                if (r < 0)
+                        return r;
+                if (m->n < ROWS_MAX)
+                        break;
+        }
+        return 0;
+}
+
 static int delete_instances(Maintenance *m)
 {
         int r = ASK(m, store_delete_old_instances, INSTANCES_USEC, on_count);
@@ -253,6 +267,7 @@ static const struct {
         { "make the partitions of the weeks to come", ensure_partitions, false },
         { "forget expired results", expire_results, false },
         { "forget expired idempotency keys", delete_keys, false },
+        { "forget rates that nobody used lately", forget_buckets, false },
         { "forget workers that stopped long ago", delete_instances, false },
         { "drop old weeks of jobs", drop_weeks, false },
         { "remove files that no job names", remove_orphans, true },

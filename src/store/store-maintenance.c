@@ -61,6 +61,15 @@ int store_delete_expired_keys(Store *s, unsigned n_most, StoreCountCallback call
         return send_count(s, &sql_delete_expired_keys, &p, callback, userdata, ret_request);
 }
 
+int store_forget_buckets(Store *s, unsigned n_most, StoreCountCallback callback, void *userdata,
+        StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_u64(&p, n_most);
+        return send_count(s, &sql_forget_buckets, &p, callback, userdata, ret_request);
+}
+
 int store_delete_old_instances(Store *s, usec_t age_usec, StoreCountCallback callback,
         void *userdata, StoreRequest **ret_request)
 {

@@ -10,6 +10,9 @@
 typedef void (*StoreExpiredCallback)(int error, int64_t n_seen, int64_t n_expired, void *userdata);
 int store_expire_results(Store *s, unsigned n_most, StoreExpiredCallback callback, void *userdata,
         StoreRequest **ret_request);
+/* Buckets of rates that say nothing any more. */
+int store_forget_buckets(Store *s, unsigned n_most, StoreCountCallback callback, void *userdata,
+        StoreRequest **ret_request);
 int store_delete_expired_keys(Store *s, unsigned n_most, StoreCountCallback callback,
         void *userdata, StoreRequest **ret_request);
 /* Worker instances that stopped longer ago than that. */

@@ -39,6 +39,16 @@ int store_promote_due(Store *s, unsigned n_most, const char *lower, StorePromote
                 STORE_CALL(decode_promoted, callback, userdata, ret_request));
 }
 
+int store_wake_buckets(Store *s, unsigned n_most, StorePromotedCallback callback, void *userdata,
+        StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_u64(&p, n_most);
+        return store_send(s, &sql_wake_buckets, &p,
+                STORE_CALL(decode_promoted, callback, userdata, ret_request));
+}
+
 typedef struct Unblocked {
         int64_t n;
         const char *last;

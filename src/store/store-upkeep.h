@@ -20,6 +20,11 @@ typedef void (*StoreUnblockedCallback)(int error, int64_t n, const char *last, v
 int store_unblock_next(Store *s, const char *after, unsigned n_most,
         StoreUnblockedCallback callback, void *userdata, StoreRequest **ret_request);
 
+/* Lets jobs go on that waited for the time of a rate, of at most so many keys. next_usec: as above.
+ */
+int store_wake_buckets(Store *s, unsigned n_most, StorePromotedCallback callback, void *userdata,
+        StoreRequest **ret_request);
+
 /* Fails idle jobs whose deadline passed within the time back. */
 int store_expire_deadlines(Store *s, usec_t back_usec, unsigned n_most, StoreCountCallback callback,
         void *userdata, StoreRequest **ret_request);

@@ -14,6 +14,9 @@
 #define UNBLOCK_USEC        USEC_PER_SEC
 #define UNBLOCK_SOON_USEC   (100 * USEC_PER_MSEC) /* some were unblocked: there may be more */
 #define UNBLOCK_TOKENS      500U
+#define WAKE_MIN_USEC       (2 * USEC_PER_MSEC)
+#define WAKE_MAX_USEC       (250 * USEC_PER_MSEC)
+#define WAKE_BATCH          100U
 #define NOTE_USEC           (30 * USEC_PER_SEC)
 #define REAP_USEC           (5 * USEC_PER_SEC)
 #define DEADLINES_BACK_USEC (10 * USEC_PER_MIN)
@@ -205,6 +208,31 @@ static int on_unblock(sd_event_source *s, uint64_t usec, void *userdata)
         return arm(s, 2 * UNBLOCK_USEC);
 }
 
+static void on_woken(int error, int64_t n, usec_t next_usec, void *userdata)
+{
+        Worker *w = userdata;
+
+        worker_note_error(w, error);
+        if (error < 0 || !w->wake_timer)
+                return;
+        if (n > 0)
+                worker_hint(w);
+        if (next_usec < WAKE_MIN_USEC)
+                next_usec = WAKE_MIN_USEC;
+        (void) arm(w->wake_timer, next_usec < WAKE_MAX_USEC ? next_usec : WAKE_MAX_USEC);
+}
+
+/* Jobs that wait for the time of a rate. Others may block some meanwhile, so it is not only asked
+ * when the next one's time has come. */
+static int on_wake(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        Worker *w = userdata;
+
+        if (w->instance > 0 && w->state == WORKER_WORKING)
+                (void) store_wake_buckets(w->store, WAKE_BATCH, on_woken, w, NULL);
+        return arm(s, UNBLOCK_USEC);
+}
+
 /* ---- the dead
  * ----------------------------------------------------------------------------------------------------
  */
@@ -329,6 +357,8 @@ int worker_start_upkeep(Worker *w)
         if (r >= 0)
                 r = add_timer(w, &w->unblock_timer, UNBLOCK_USEC, on_unblock, "unblock");
         if (r >= 0)
+                r = add_timer(w, &w->wake_timer, UPKEEP_AFTER_USEC, on_wake, "wake");
+        if (r >= 0)
                 r = add_timer(w, &w->reap_timer, UPKEEP_AFTER_USEC, on_reap, "reap");
         return r;
 }
@@ -337,6 +367,7 @@ void worker_stop_upkeep(Worker *w)
 {
         w->beat_timer = sd_event_source_disable_unref(w->beat_timer);
         w->due_timer = sd_event_source_disable_unref(w->due_timer);
+        w->wake_timer = sd_event_source_disable_unref(w->wake_timer);
         w->unblock_timer = sd_event_source_disable_unref(w->unblock_timer);
         w->reap_timer = sd_event_source_disable_unref(w->reap_timer);
 }

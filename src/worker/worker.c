@@ -38,7 +38,7 @@ static int name_limited_kinds(Worker *w)
         if (!rules)
                 return -ENOMEM;
         for (size_t i = 0; i < w->kinds->n_kinds; i++)
-                if (w->kinds->kinds[i]->concurrency > 0)
+                if (w->kinds->kinds[i]->concurrency > 0 || w->kinds->kinds[i]->rate_limit.n > 0)
                         rules[n++].name = w->kinds->kinds[i]->name;
         return claim_rules_set(&w->rules, rules, n);
 }
@@ -104,15 +104,26 @@ static int make_slots(Worker *w)
  * ------------------------------------------------------------------------------------------------
  */
 
+static void put_words(JsonWriter *j, const char *name, char **words)
+{
+        if (!words)
+                return;
+        json_open_array(j, name);
+        for (; *words; words++)
+                json_put_string(j, NULL, *words);
+        json_close(j);
+}
+
 static void put_limits(JsonWriter *j, const Kind *k)
 {
         if (k->concurrency > 0)
                 json_put_uint(j, "concurrency", k->concurrency);
-        if (k->concurrency_key) {
-                json_open_array(j, "concurrency_key");
-                for (char **word = k->concurrency_key; *word; word++)
-                        json_put_string(j, NULL, *word);
-                json_close(j);
+        put_words(j, "concurrency_key", k->concurrency_key);
+        if (k->rate_limit.n > 0) {
+                json_put_uint(j, "rate_n", k->rate_limit.n);
+                json_put_uint(j, "rate_usec", k->rate_limit.interval_usec);
+                json_put_uint(j, "rate_burst", k->rate_burst);
+                put_words(j, "rate_key", k->rate_key);
         }
         if (k->deadline_usec != USEC_INFINITY)
                 json_put_uint(j, "deadline_usec", k->deadline_usec);

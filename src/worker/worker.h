@@ -81,8 +81,8 @@ struct Worker {
         sd_event_source *end_defer; /* sends what has ended in this iteration */
         sd_event_source *keep_defer; /* keeps output files step by step */
 
-        sd_event_source *beat_timer, *due_timer, *unblock_timer, *reap_timer, *tick_timer,
-                *drain_timer, *schema_timer;
+        sd_event_source *beat_timer, *due_timer, *unblock_timer, *wake_timer, *reap_timer,
+                *tick_timer, *drain_timer, *schema_timer;
         StandStills still; /* heartbeat counters as the reaper last saw them move */
         char *unblock_after; /* the token behind which to look next, NULL: from the first */
         usec_t promoted_all_usec; /* when due jobs were last looked for from the beginning of time

@@ -67,6 +67,15 @@ def test_what_a_limit_blocks_says_so(api, real):
     assert real("submit", "thumb", '{"user": 9}', "--unique-for=1h", status=0).stdout == first
 
 
+def test_what_a_rate_blocks_says_until_when(api, real):
+    api.db.add_kind("mail", queue="images", rate_n=2, rate_usec=3600 * 10**6, rate_burst=1, rate_key=["tenant"])
+    real("submit", "mail", status=0)
+    job = real("submit", "mail", status=0).stdout.strip()
+    text = real("show", job, status=0).stdout
+    assert "Blocked by: 2 in 1h of mail tenant=default, next at " in text
+    assert "2 in 1h for each tenant" in real("kinds", status=0).stdout
+
+
 def test_list(real):
     ids = [real("submit", kind, status=0).stdout.strip() for kind in ("echo", "pdf", "echo")]
     listed = [json.loads(x)["id"] for x in real("list", "--json", status=0).stdout.splitlines()]

@@ -201,6 +201,11 @@ class Queue:
         """Concurrency= and ConcurrencyKey= of a kind, as its next publication says them."""
         self.root.sql("update reeve.kind set concurrency = %s, concurrency_key = %s where name = %s", most, list(key) or None, kind)
 
+    def rate(self, kind, n, seconds=1.0, *key, burst=1):
+        """RateLimit=, RateLimitKey= and RateBurst=."""
+        self.root.sql("update reeve.kind set rate_n = %s, rate_usec = %s, rate_burst = %s, rate_key = %s where name = %s", n,
+                      n and int(seconds * 1e6), n and burst, list(key) or None, kind)
+
     def unblock(self):
         """What workers do every second. Returns how many are ready now."""
         return self.worker.run("unblock-next", "", 1000)[0]["n"]

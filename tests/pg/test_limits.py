@@ -486,7 +486,7 @@ def test_going_back_to_the_schema_before(database, queue):
     queue.limit("echo", 1)
     jobs = [queue.worker.add() for _ in range(3)]
     queue.worker.claim_limited(5)
-    database.migrate("down", "--to=11")
+    database.migrate("down", "--to=11", "--confirm-data-loss")
     assert states(queue, jobs) == ["running", "ready", "ready"]
     database.migrate("up")
     queue.limit("echo", 1)

@@ -154,3 +154,23 @@ def test_a_flood_of_a_full_key_holds_nobody_up(world):
     wait_for(lambda: world.db.value("select count(*) from reeve.blocked") == 2999, what="the next one has its turn")
     wait_for(lambda: world.db.value("select count(*) from reeve.lease") == 1, what="the next one runs")
     world.db.sql("select reeve.cancel_job(id, 'test') from reeve.job")
+
+
+def test_a_rate_over_two_workers(world):
+    """Runs begin at even distances, whoever claims, and each in its time; one of the workers is killed in the middle."""
+    world.sh("slow", "exit 0", keys="RateLimit=4/s\nRetrySec=0")
+    world.start("default")
+    second = world.start("default:2")
+    begin = time.monotonic()
+    for _ in range(12):
+        world.enqueue("slow")
+    assert world.job(world.enqueue("slow"))["blocked_by"]["limit"] == "rate"
+    wait_for(lambda: world.db.value("select count(*) from reeve.done") >= 4, 60, "some ran")
+    second.kill9()
+    world.release("default:2")
+    all_ended(world, 13)
+    assert time.monotonic() - begin >= 2.9
+    starts = [r[0] for r in world.db.sql("select extract(epoch from claimed_at)::float from reeve.done order by 1")]
+    for i, start in enumerate(starts):
+        assert sum(1 for s in starts[i:] if s < start + 0.99) <= 4, starts
+    assert world.db.value("select count(*) from reeve.bucket where wake_at is not null") == 0

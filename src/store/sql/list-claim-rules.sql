@@ -2,4 +2,4 @@
 -- tables are small.
 select q.name, true as paused from reeve.queue q where q.paused
 union all
-select k.name, false from reeve.kind k where k.concurrency is not null
+select k.name, false from reeve.kind k where k.concurrency is not null or k.rate_n is not null
