@@ -32,7 +32,7 @@ def test_a_job_through_the_whole_system(machine):
     kind = "[Kind]\\nDescription=for reevectl\\n[Exec]\\nStart=/bin/sh -c \"echo a line of it >&2; cat\"\\n"
     machine.sh(f"mkdir -p /etc/reeve/kinds; printf '{kind}' >/etc/reeve/kinds/ctl-cat.kind; systemctl daemon-reload;"
                " systemctl start reeve-run-ctl-cat.socket; systemctl restart reeve-worker@default")
-    machine.wait_until("reevectl kinds | grep -q 'ctl-cat.* 1  for reevectl'", timeout=30)
+    machine.wait_until("reevectl kinds | grep -q 'ctl-cat.* 1  -  *for reevectl'", timeout=30)
     run = machine.exec("reevectl", "submit", "ctl-cat", '{"a": [1, "ü"]}', "--wait")
     assert run.stdout == '{"a": [1, "ü"]}\n', run
     job = run.stderr.split()[0]
