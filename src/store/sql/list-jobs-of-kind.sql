@@ -14,7 +14,10 @@ with page as materialized (
                 and ($6::text is null or reeve.job_state(s.id) = $6::text)
         order by s.id desc limit $8::integer
 )
-select coalesce((select jsonb_agg(reeve.job_status(p.id) - '{result,reason}'::text[] order by p.id desc) from page p), '[]')::text,
+select coalesce((
+                select jsonb_agg(s.body - '{result,reason}'::text[] order by s.job desc)
+                from reeve.job_statuses((select array_agg(p.id) from page p)) s
+        ), '[]')::text,
         case when (select count(*) from page) >= $8::integer then (select p.id from page p order by p.id limit 1)
         else (
                 select s.id from (
