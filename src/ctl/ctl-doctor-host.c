@@ -145,7 +145,7 @@ static void judge_kernel(Faults *f)
                 faults_add(f, FAULT_NOTE, "CGROUPS_OLD",
                         "boot with systemd.unified_cgroup_hierarchy=1",
                         "This host has control groups of version 1: IPAddressDeny= and MemoryHigh= "
-                        "of kinds do nothing, and an oom-kill is told as a signal.");
+                        "of kinds do nothing.");
         if (access("/usr/share/zoneinfo/Europe/Berlin", F_OK) < 0)
                 faults_add(f, FAULT_WARNING, "TZDATA_MISSING", "apt-get install tzdata",
                         "There are no time zones in /usr/share/zoneinfo: OnCalendar= of kinds "

@@ -49,7 +49,7 @@ static int create_key(Ctl *c, const char *name)
 
         if (!c->values[OPTION_ROLE])
                 return ctl_error(EXIT_STATUS_USAGE,
-                        "key create: --role= is missing: admin, submit, read or metrics.");
+                        "key create: --role= is missing: admin, submit, read, worker or metrics.");
         json_open_object(&w, NULL);
         json_put_string(&w, "name", name);
         json_put_string(&w, "role", c->values[OPTION_ROLE]);

@@ -34,7 +34,7 @@ static const CtlOption options[_OPTION_MAX] = {
                 "Where they go: a directory, or standard output" },
         [OPTION_REASON] = { "reason", 0, "TEXT", "Why, for the history" },
         [OPTION_FOLLOW] = { "follow", 'f', NULL, "Go on with new lines until it ends" },
-        [OPTION_ROLE] = { "role", 0, "ROLE", "admin, submit, read or metrics" },
+        [OPTION_ROLE] = { "role", 0, "ROLE", "admin, submit, read, worker or metrics" },
         [OPTION_ACTS] = { "act-for-subjects", 0, NULL, "The key may name any subject" },
         [OPTION_ENABLED] = { "enabled", 0, NULL, "The new flag is enabled at once" },
         [OPTION_PERCENT] = { "percent", 0, "PERCENT", "For how many of a hundred (0)" },

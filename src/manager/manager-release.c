@@ -227,6 +227,7 @@ static int start_plan(
 
         if (!manager_is_available(m, text, sizeof(text)))
                 return sd_bus_error_setf(error, BUS_ERROR_NOT_READY, "%s", text);
+        assert(o->flag);
         p = new0(Plan, 1);
         if (!p)
                 return -ENOMEM;
