@@ -198,8 +198,10 @@ def test_a_lost_listener_is_made_up_for_by_polling(database, control, start):
     api = start()
     seen(api, value=False)
     with database.connect("postgres", autocommit=True).cursor() as cur:
-        cur.execute("select pid from pg_stat_activity where application_name = 'reeve-api' and query ilike 'listen%%'")
-        (pid,), = cur.fetchall()
+        def listener():
+            cur.execute("select pid from pg_stat_activity where application_name = 'reeve-api' and query ilike 'listen%%'")
+            return cur.fetchall()
+        (pid,), = wait_for(listener, what="the API listens")
     with database.server.stop_backend(pid):  # it hears nothing and says nothing
         control.change("set-flag-percent", "async", 100000)
         took = seen(api, value=True, timeout=15)
