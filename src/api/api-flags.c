@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <stdio.h>
-
-#include "api-private.h"
-#include "http-field.h"
+#include "api-jobs.h"
 #include "parse-util.h"
-#include "sha256.h"
 #include "store-control.h"
 
 /* Flags: evaluated in memory by OFREP 0.3.0 (open-feature/protocol), read from the database for
@@ -143,26 +139,6 @@ void handle_evaluate_flag(HttpRequest *r, void *userdata)
 
 /* ---- POST /ofrep/v1/evaluate/flags ---- */
 
-/* The tag is of what is said: a change that says the same to this one is none. */
-static void reply_all(Call *c, StrBuf *b)
-{
-        _cleanup_(http_response_freep) HttpResponse *response = NULL;
-        char hash[SHA256_HEX_MAX], etag[40];
-        unsigned status = 200;
-
-        if (call_failed(c, sha256_hex(strbuf_str(b), b->len, hash)))
-                return;
-        (void) snprintf(etag, sizeof(etag), "\"%.32s\"", hash);
-        if (http_etag_matches(http_request_get_header(c->request, "If-None-Match"), etag))
-                status = 304;
-        response = http_response_new(status);
-        if (!response || http_response_add(response, "ETag", etag) < 0 ||
-                http_response_add(response, "Cache-Control", "private, no-cache") < 0 ||
-                (status != 304 && http_response_take_body(response, "application/json", b) < 0))
-                response = http_response_free(response);
-        call_reply(c, TAKE_PTR(response), status);
-}
-
 static void evaluate_all_collected(HttpRequest *r, const char *data, size_t size, void *userdata)
 {
         _cleanup_(json_document_freep) JsonDocument *d = NULL;
@@ -180,8 +156,10 @@ static void evaluate_all_collected(HttpRequest *r, const char *data, size_t size
                 put_evaluation(&w, c->api->flags, flag_set_get(c->api->flags, i), &who);
         json_close(&w);
         json_close(&w);
+        /* The tag is of what is said: a change that says the same to this one is none. */
         if (!call_failed(c, json_writer_end(&w)))
-                reply_all(c, &b);
+                call_tagged(
+                        c, &(TaggedText){ .status = 200, .text = strbuf_str(&b), .size = b.len });
 }
 
 void handle_evaluate_flags(HttpRequest *r, void *userdata)

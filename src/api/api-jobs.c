@@ -16,30 +16,39 @@ void call_no_job(Call *c)
 
 /* ---- GET /api/jobs/{id} ---- */
 
-static void reply_job(Call *c, unsigned status, const char *body)
+void call_tagged(Call *c, const TaggedText *t)
 {
         _cleanup_(http_response_freep) HttpResponse *response = NULL;
-        char hash[SHA256_HEX_MAX];
-        char etag[32];
-        char location[64];
+        const char *field = http_request_get_header(c->request, "If-None-Match");
+        char hash[SHA256_HEX_MAX], etag[40];
+        unsigned status = t->status;
 
-        if (call_failed(c, sha256_hex(body, strlen(body), hash)))
+        if (call_failed(c, sha256_hex(t->text, t->size, hash)))
                 return;
-        (void) snprintf(etag, sizeof(etag), "\"%.16s\"", hash);
-        (void) snprintf(location, sizeof(location), "/api/jobs/%s", c->id);
-        if (http_request_get_method(c->request) != HTTP_POST &&
-                http_etag_matches(http_request_get_header(c->request, "If-None-Match"), etag))
+        (void) snprintf(etag, sizeof(etag), "\"%.32s\"", hash);
+        if (!t->location && http_etag_matches(field, etag))
                 status = 304;
         response = http_response_new(status);
         if (!response || http_response_add(response, "ETag", etag) < 0 ||
-                http_response_add(response, "Cache-Control", "private, no-cache") < 0 ||
+                http_response_add(
+                        response, "Cache-Control", t->cache ? t->cache : "private, no-cache") < 0 ||
                 (status != 304 &&
-                        http_response_set_body(response, "application/json", body, strlen(body)) <
+                        http_response_set_body(response, "application/json", t->text, t->size) <
                                 0) ||
-                (http_request_get_method(c->request) == HTTP_POST &&
-                        http_response_add(response, "Location", location) < 0))
+                (t->location && http_response_add(response, "Location", t->location) < 0))
                 response = http_response_free(response);
         call_reply(c, TAKE_PTR(response), status);
+}
+
+static void reply_job(Call *c, unsigned status, const char *body)
+{
+        TaggedText t = { .status = status, .text = body, .size = strlen(body) };
+        char location[64];
+
+        (void) snprintf(location, sizeof(location), "/api/jobs/%s", c->id);
+        if (http_request_get_method(c->request) == HTTP_POST)
+                t.location = location;
+        call_tagged(c, &t);
 }
 
 bool call_sees_job(Call *c, int error, const char *const *row)

@@ -3,13 +3,24 @@
 
 #include "api-private.h"
 
-/* What routes about one job share: api-jobs.c, api-wait.c. */
+/* What routes share: answers about a job, answers with a tag, bodies. api-jobs.c, api-wait.c. */
 
 #define WAIT_MAX_USEC (60 * USEC_PER_SEC) /* ?wait=, and "wait" of a claim */
 
 /* Asks for the job c->id and answers with it; says that there is none. */
 void call_show_job(Call *c, unsigned status);
 void call_no_job(Call *c);
+typedef struct TaggedText {
+        unsigned status;
+        const char *text; /* JSON */
+        size_t size;
+        const char *cache; /* Cache-Control; NULL: to be asked for again each time */
+        const char *location; /* of what was made; NULL */
+} TaggedText;
+
+/* Answers with a text and the ETag of what it says; with 304 if that is what the client has, unless
+ * something was made. */
+void call_tagged(Call *c, const TaggedText *t);
 /* In an answer of store_get_job(): whether the caller may see the job; answers if not: false. */
 bool call_sees_job(Call *c, int error, const char *const *row);
 /* Parses a text of a body, the lines before it being skipped. Answers if it is not JSON: false. */

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "api-auth.h"
-#include "api-private.h"
-
-#include <stdio.h>
-
-#include "http-field.h"
+#include "api-jobs.h"
 #include "openapi.h"
-#include "sha256.h"
 
 /* GET /openapi.json. Made when somebody asks for the first time. */
 
@@ -77,28 +72,17 @@ int api_write_openapi(StrBuf *out)
 
 void handle_openapi(HttpRequest *r, void *userdata)
 {
-        _cleanup_(http_response_freep) HttpResponse *response = NULL;
         Call *c = userdata;
         Api *a = c->api;
-        char hash[SHA256_HEX_MAX], etag[32];
-        unsigned status = 200;
 
         if (a->openapi.len == 0 && call_failed(c, api_write_openapi(&a->openapi))) {
                 strbuf_done(&a->openapi);
                 a->openapi = (StrBuf){};
                 return;
         }
-        if (call_failed(c, sha256_hex(strbuf_str(&a->openapi), a->openapi.len, hash)))
-                return;
-        (void) snprintf(etag, sizeof(etag), "\"%.16s\"", hash);
-        if (http_etag_matches(http_request_get_header(r, "If-None-Match"), etag))
-                status = 304;
-        response = http_response_new(status);
-        if (!response || http_response_add(response, "ETag", etag) < 0 ||
-                http_response_add(response, "Cache-Control", CACHED) < 0 ||
-                (status == 200 &&
-                        http_response_set_body(response, "application/json",
-                                strbuf_str(&a->openapi), a->openapi.len) < 0))
-                response = http_response_free(response);
-        call_reply(c, TAKE_PTR(response), status);
+        call_tagged(c,
+                &(TaggedText){ .status = 200,
+                        .text = strbuf_str(&a->openapi),
+                        .size = a->openapi.len,
+                        .cache = CACHED });
 }

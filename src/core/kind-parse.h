@@ -20,9 +20,9 @@ int kind_parse_output(const ConfEntry *e, const char *value, void *target); /* [
 int kind_parse_missed(const ConfEntry *e, const char *value, void *target); /* [KindMissed] */
 /* One line of text without control characters. "" gives NULL. [char *] */
 int kind_parse_text(const ConfEntry *e, const char *value, void *target);
-/* RFC 6901, at least one reference token. "" gives NULL. [char *] */
-/* "tenant", "subject" and JSON pointers, at most REEVE_KEY_WORDS_MAX; empty: NULL. */
+/* "tenant", "subject" and JSON pointers, at most REEVE_KEY_WORDS_MAX. "" gives NULL. [char **] */
 int kind_parse_key(const ConfEntry *e, const char *value, void *target);
+/* RFC 6901, at least one reference token. "" gives NULL. [char *] */
 int kind_parse_pointer(const ConfEntry *e, const char *value, void *target);
 /* "100/min", "10/30s". "" gives no limit. [KindRate] */
 int kind_parse_rate(const ConfEntry *e, const char *value, void *target);

@@ -14,21 +14,21 @@
 
 /* ---- properties ---- */
 
-static bool get_text(sd_bus *bus, const char *unit, const char *name, char **ret)
+static bool get_text(
+        sd_bus *bus, const char *unit, const char *interface, const char *name, char **ret)
 {
         _cleanup_(freep) char *path = NULL;
-        const char *interface =
-                streq(name, "ProtectSystem") || streq(name, "ProtectHome") ? SERVICE : UNIT;
 
         return sd_bus_path_encode("/org/freedesktop/systemd1/unit", unit, &path) >= 0 &&
                 sd_bus_get_property_string(bus, SYSTEMD, path, interface, name, NULL, ret) >= 0;
 }
 
-static bool has_text(sd_bus *bus, const char *unit, const char *name, const char *value)
+static bool has_text(
+        sd_bus *bus, const char *unit, const char *interface, const char *name, const char *value)
 {
         _cleanup_(freep) char *text = NULL;
 
-        return get_text(bus, unit, name, &text) && streq(text, value);
+        return get_text(bus, unit, interface, name, &text) && streq(text, value);
 }
 
 static bool get_u64(sd_bus *bus, const char *unit, const char *name, uint64_t *ret)
@@ -65,9 +65,9 @@ static void judge_hardening(Faults *f, sd_bus *bus, const char *unit)
         for (size_t i = 0; i < ELEMENTSOF(wanted); i++)
                 if (get_bool(bus, unit, SERVICE, wanted[i]) == 0)
                         strbuf_printf(&off, "%s%s=", off.len > 0 ? ", " : "", wanted[i]);
-        if (!has_text(bus, unit, "ProtectSystem", "strict"))
+        if (!has_text(bus, unit, SERVICE, "ProtectSystem", "strict"))
                 strbuf_printf(&off, "%sProtectSystem=", off.len > 0 ? ", " : "");
-        if (has_text(bus, unit, "ProtectHome", "no"))
+        if (has_text(bus, unit, SERVICE, "ProtectHome", "no"))
                 strbuf_printf(&off, "%sProtectHome=", off.len > 0 ? ", " : "");
         if (off.len == 0)
                 return;
@@ -175,7 +175,7 @@ static void judge_named(Faults *f, sd_bus *bus, const char *unit, bool running)
         _cleanup_(freep) char *load = NULL;
         char remedy[256];
 
-        if (!get_text(bus, unit, "LoadState", &load))
+        if (!get_text(bus, unit, UNIT, "LoadState", &load))
                 return;
         if (streq(load, "masked")) {
                 (void) snprintf(remedy, sizeof(remedy), "systemctl unmask %s; systemctl start %s",
@@ -186,7 +186,7 @@ static void judge_named(Faults *f, sd_bus *bus, const char *unit, bool running)
                         "systemctl status %s; apt-get install --reinstall reeve", unit);
                 faults_add(f, FAULT_ERROR, "UNIT_MISSING", remedy, "%s cannot be loaded: %s.", unit,
                         load);
-        } else if (running && has_text(bus, unit, "ActiveState", "inactive")) {
+        } else if (running && has_text(bus, unit, UNIT, "ActiveState", "inactive")) {
                 (void) snprintf(remedy, sizeof(remedy), "systemctl start %s", unit);
                 faults_add(f, FAULT_WARNING, "UNIT_INACTIVE", remedy,
                         "reeve.target is active, and %s is not.", unit);
@@ -198,13 +198,13 @@ static void judge_named_units(Faults *f, sd_bus *bus)
         static const char *const units[] = { "reeve-api.socket", "reeved.service",
                 "reeve-worker@default.service", "reeve-worker@inline.service",
                 "reeve-maintenance.timer" };
-        bool running = has_text(bus, "reeve.target", "ActiveState", "active");
+        bool running = has_text(bus, "reeve.target", UNIT, "ActiveState", "active");
 
         judge_named(f, bus, "reeve.target", false);
         if (!running)
                 faults_add(f, FAULT_ERROR, "TARGET_INACTIVE", "systemctl enable --now reeve.target",
                         "Reeve is not started on this host.");
-        else if (has_text(bus, "reeve.target", "UnitFileState", "disabled"))
+        else if (has_text(bus, "reeve.target", UNIT, "UnitFileState", "disabled"))
                 faults_add(f, FAULT_NOTE, "TARGET_DISABLED", "systemctl enable reeve.target",
                         "Reeve will not be started when this host boots.");
         for (size_t i = 0; i < ELEMENTSOF(units); i++)

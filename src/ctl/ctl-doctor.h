@@ -19,8 +19,3 @@ void doctor_judge_units(Faults *f, sd_bus *bus, int r);
 void doctor_judge_database(Faults *f, const JsonValue *facts, bool root);
 /* Queues whose jobs wait though somebody could take them. now: of the host, CLOCK_REALTIME. */
 void doctor_judge_waiting(Faults *f, const JsonValue *queues, const JsonValue *workers, usec_t now);
-
-/* Runs a program and reads what it writes to standard output, about size_max bytes at most; quiet:
- * what it writes to standard error is lost. Returns its exit status, or -errno (-ENOENT: there is
- * no such program). */
-int run_and_read(const char *const *argv, bool quiet, size_t size_max, StrBuf *ret);

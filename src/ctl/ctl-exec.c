@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "ctl-doctor.h"
+#include "ctl-status.h"
 #include "fd-util.h"
 #include "job.h"
 

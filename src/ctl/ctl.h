@@ -94,3 +94,8 @@ int ctl_run_command(Ctl *c, const CtlCommand *commands);
 
 /* Waits until the jobs have ended, and shows their progress. Returns an ExitStatus. */
 int wait_for_jobs(Ctl *c, char *const *ids, unsigned n_ids);
+
+/* Runs a program and reads what it writes to standard output, about size_max bytes at most; quiet:
+ * what it writes to standard error is lost. Returns its exit status, or -errno (-ENOENT: there is
+ * no such program). */
+int run_and_read(const char *const *argv, bool quiet, size_t size_max, StrBuf *ret);

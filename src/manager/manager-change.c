@@ -93,12 +93,10 @@ static void succeed(Change *c)
                 if (r >= 0)
                         r = sd_bus_reply_method_return(c->message, "o", path);
         } else if (c->type == CHANGE_ROLLBACK) {
-                r = asprintf(&path, "%s/%lld", operation_class.prefix, (long long) c->operation);
-                if (r < 0)
-                        path = NULL;
-                r = r < 0 ? -ENOMEM
-                          : sd_bus_reply_method_return(
-                                    c->message, "to", (uint64_t) c->operation, path);
+                r = operation_path((uint64_t) c->operation, &path);
+                if (r >= 0)
+                        r = sd_bus_reply_method_return(
+                                c->message, "to", (uint64_t) c->operation, path);
         } else {
                 r = sd_bus_reply_method_return(c->message, NULL);
         }
@@ -166,11 +164,7 @@ static bool fail_by_outcome(Change *c, int64_t n)
         if (c->type == CHANGE_QUEUE_PAUSED)
                 fail(c, BUS_ERROR_NO_SUCH_QUEUE, "Nothing knows a queue \"%s\".", c->name);
         else if (c->type == CHANGE_ROLLBACK && n == STORE_NO_QUEUES)
-                fail(c, SD_BUS_ERROR_INVALID_ARGS,
-                        "Flag %s does not say which queues it guards, so nobody knows what is to "
-                        "drain: name them, or set them once (Flag.SetQueues; reevectl flag "
-                        "queues).",
-                        c->name);
+                fail(c, SD_BUS_ERROR_INVALID_ARGS, NO_QUEUES_TEXT, c->name);
         else if (c->type != CHANGE_FLAG_CREATE)
                 fail(c, BUS_ERROR_NO_SUCH_FLAG, "There is no flag \"%s\".", c->name);
         else if (n == STORE_FLAG_TOO_MANY)
@@ -231,24 +225,13 @@ static void on_written(int error, int64_t n, void *userdata)
                 succeed(c);
 }
 
-void changes_flags_read(Manager *m)
+void changes_read(Manager *m, bool rollbacks)
 {
         Change *next;
 
         for (Change *c = m->changes; c; c = next) {
                 next = c->next;
-                if (c->committed && c->type != CHANGE_ROLLBACK)
-                        succeed(c);
-        }
-}
-
-void changes_operations_read(Manager *m)
-{
-        Change *next;
-
-        for (Change *c = m->changes; c; c = next) {
-                next = c->next;
-                if (c->committed && c->type == CHANGE_ROLLBACK)
+                if (c->committed && (c->type == CHANGE_ROLLBACK) == rollbacks)
                         succeed(c);
         }
 }

@@ -33,12 +33,16 @@ typedef struct ChangeAsk {
 
 /* For handlers: starts it and returns 1, or sets *error and returns it. */
 int change_start(Manager *m, sd_bus_message *message, const ChangeAsk *ask, sd_bus_error *error);
-/* Answers those that wait for the flags to be read, after a commit. */
-void changes_flags_read(Manager *m);
-/* The same for operations. */
-void changes_operations_read(Manager *m);
+/* Answers those that wait for the operations (rollbacks) or the flags (others) to be read, after a
+ * commit. */
+void changes_read(Manager *m, bool rollbacks);
 /* Without answers: the bus is gone. */
 void changes_drop(Manager *m);
+
+/* For a flag's key. */
+#define NO_QUEUES_TEXT                                                                             \
+        "Flag %s does not say which queues it guards, so nobody knows what is to drain: name "     \
+        "them, or set them once (Flag.SetQueues; reevectl flag queues)."
 
 /* For answers: what an error of the store means, and its name on the bus. Logged if it is a fault.
  */

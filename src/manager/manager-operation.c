@@ -107,6 +107,16 @@ static uint32_t progress(const OperationObject *p)
         return (uint32_t) ((uint64_t) (p->jobs - p->remaining) * PROGRESS_DRAINED / p->jobs);
 }
 
+int operation_path(uint64_t id, char **ret)
+{
+        char *path;
+
+        if (asprintf(&path, "%s/%llu", operation_class.prefix, (unsigned long long) id) < 0)
+                return -ENOMEM;
+        *ret = path;
+        return 0;
+}
+
 static int read_operation(Manager *m, const JsonValue *v, Object **ret)
 {
         OperationObject *p = new0(OperationObject, 1);
@@ -120,19 +130,13 @@ static int read_operation(Manager *m, const JsonValue *v, Object **ret)
                 r = read_numbers(p, v);
         if (r >= 0)
                 r = read_queues(p, v);
-        if (r >= 0) {
-                p->progress = progress(p);
-                r = asprintf(&p->object.path, "%s/%llu", operation_class.prefix,
-                        (unsigned long long) p->id);
-                if (r < 0) {
-                        p->object.path = NULL;
-                        r = -ENOMEM;
-                }
-        }
+        if (r >= 0)
+                r = operation_path(p->id, &p->object.path);
         if (r < 0) {
                 object_free(&operation_class, &p->object);
                 return r;
         }
+        p->progress = progress(p);
         *ret = &p->object;
         return 0;
 }

@@ -122,6 +122,8 @@ void plans_drop(Manager *m);
 
 /* ---- manager-operation.c ---- */
 int operations_read(Manager *m, const char *json, Object ***ret_items, unsigned *ret_n);
+/* Where the operation is on the bus: the caller's. Returns 0 or -ENOMEM. */
+int operation_path(uint64_t id, char **ret);
 bool manager_has_running(const Manager *m);
 
 /* ---- manager-refresh.c ---- */

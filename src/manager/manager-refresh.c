@@ -130,7 +130,7 @@ static void on_flags(int error, const StoreFlag *rows, unsigned n_rows, void *us
                         return; /* who changed something since waits for that */
         }
         m->flags_again = false;
-        changes_flags_read(m);
+        changes_read(m, false);
 }
 
 void manager_refresh_flags(Manager *m)
@@ -166,7 +166,7 @@ static void on_operations(int error, const char *const *row, void *userdata)
                         return; /* who started one since waits for that */
         }
         m->operations_again = false;
-        changes_operations_read(m);
+        changes_read(m, true);
 }
 
 static void on_advanced(int error, int64_t n, void *userdata)

@@ -171,11 +171,8 @@ static int reply_plan(const Plan *p, const JsonValue *plan)
         (void) json_get_uint64(plan, "running", 0, UINT64_MAX, &running, NULL);
         put_queues(&queues, plan);
         if (queues.len == 0)
-                return sd_bus_reply_method_errorf(p->message, SD_BUS_ERROR_INVALID_ARGS,
-                        "Flag %s does not say which queues it guards, so nobody knows what is to "
-                        "drain: name them, or set them once (Flag.SetQueues; reevectl flag "
-                        "queues).",
-                        p->flag);
+                return sd_bus_reply_method_errorf(
+                        p->message, SD_BUS_ERROR_INVALID_ARGS, NO_QUEUES_TEXT, p->flag);
         if (running > 0)
                 strbuf_printf(
                         &disable, "Operation %" PRIu64 " is on it already: it is joined.", running);

@@ -211,6 +211,7 @@ static int on_unblock(sd_event_source *s, uint64_t usec, void *userdata)
 static void on_woken(int error, int64_t n, usec_t next_usec, void *userdata)
 {
         Worker *w = userdata;
+        usec_t most = w->rules.limited && w->rules.limited[0] ? WAKE_MAX_USEC : UNBLOCK_USEC;
 
         worker_note_error(w, error);
         if (error < 0 || !w->wake_timer)
@@ -219,11 +220,11 @@ static void on_woken(int error, int64_t n, usec_t next_usec, void *userdata)
                 worker_hint(w);
         if (next_usec < WAKE_MIN_USEC)
                 next_usec = WAKE_MIN_USEC;
-        (void) arm(w->wake_timer, next_usec < WAKE_MAX_USEC ? next_usec : WAKE_MAX_USEC);
+        (void) arm(w->wake_timer, next_usec < most ? next_usec : most);
 }
 
 /* Jobs that wait for the time of a rate. Others may block some meanwhile, so it is not only asked
- * when the next one's time has come. */
+ * when the next one's time has come; but seldom where no kind of the fleet has a limit. */
 static int on_wake(sd_event_source *s, uint64_t usec, void *userdata)
 {
         Worker *w = userdata;

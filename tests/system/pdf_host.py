@@ -1,5 +1,7 @@
 """A document on its way through the installed system, held in its middle. For test_pdf.py and test_rollout.py."""
 import json
+import threading
+import time
 
 SOCKET = ["curl", "-sS", "--unix-socket", "/run/reeve/api.sock"]
 # Chunks from the seventh on wait for as long as there is /srv/hold: that is the middle. Five slots, so that five of them do.
@@ -112,6 +114,25 @@ class Host:
         assert wrong == []
         assert result["words"] == sum(len(page.split()) for page in self.expected)
         return job
+
+    def restart_api_under_load(self, times):
+        """Nobody is refused, and each restart gives another process. How many requests were answered."""
+        self.m.sh("rm -f /run/STOP")
+        said, pids = [], set()
+        load = threading.Thread(target=lambda: said.append(self.m.out("/opt/load", timeout=120)))
+        load.start()
+        try:
+            for _ in range(times):
+                time.sleep(0.5)
+                pids.add(self.m.main_pid("reeve-api.service"))
+                self.m.sh("systemctl restart reeve-api.service")
+            time.sleep(0.5)
+        finally:
+            self.m.sh("touch /run/STOP")
+            load.join()
+        count, wrong = json.loads(said[0])
+        assert wrong == [] and len(pids) == times
+        return count
 
     def interruptions(self, id):
         return sum(c["interruptions"] for c in self.chunks(id))

@@ -211,8 +211,8 @@ UNITS = [
      "touch /lib/systemd/system/reeved.service", "systemctl daemon-reload", "reeved.service"),
     ("UNIT_MASKED", "error", "systemctl mask -q --runtime --now reeve-maintenance.timer",
      "systemctl unmask -q --runtime reeve-maintenance.timer; systemctl start reeve-maintenance.timer", "reeve-maintenance.timer"),
-    ("UNIT_MISSING", "error", "systemctl stop reeve-maintenance.timer; mv /lib/systemd/system/reeve-maintenance.timer /root/; systemctl daemon-reload",
-     "mv /root/reeve-maintenance.timer /lib/systemd/system/; systemctl daemon-reload; systemctl start reeve-maintenance.timer",
+    ("UNIT_MISSING", "error", "systemctl stop reeve-maintenance.timer; mv /lib/systemd/system/reeve-maintenance.timer /srv/; systemctl daemon-reload",
+     "mv /srv/reeve-maintenance.timer /lib/systemd/system/; systemctl daemon-reload; systemctl start reeve-maintenance.timer",
      "reeve-maintenance.timer"),
     ("UNIT_INACTIVE", "warning", "systemctl stop reeve-worker@inline", "systemctl start reeve-worker@inline", "reeve-worker@inline.service"),
     ("TARGET_DISABLED", "note", "systemctl disable -q reeve.target", "systemctl enable -q reeve.target", "boots"),
@@ -280,20 +280,20 @@ def test_no_bus_and_one_without_systemd(well):
 # ---- the host ----
 
 HOST = [
-    ("USER_MISSING", "error", "cp -p /etc/passwd /root/passwd; sed -i /^reeve-run:/d /etc/passwd", "cp -p /root/passwd /etc/passwd", "reeve-run"),
-    ("GROUP_MISSING", "error", "cp -p /etc/group /root/group; sed -i /^reeve-admin:/d /etc/group", "cp -p /root/group /etc/group", "reeve-admin"),
+    ("USER_MISSING", "error", "cp -p /etc/passwd /srv/passwd; sed -i /^reeve-run:/d /etc/passwd", "cp -p /srv/passwd /etc/passwd", "reeve-run"),
+    ("GROUP_MISSING", "error", "cp -p /etc/group /srv/group; sed -i /^reeve-admin:/d /etc/group", "cp -p /srv/group /etc/group", "reeve-admin"),
     ("SERVICE_IS_OPERATOR", "error", "gpasswd -a reeve-run reeve-admin >/dev/null", "gpasswd -d reeve-run reeve-admin >/dev/null", "reeve-run"),
     ("FILE_RIGHTS", "error", "chmod 0777 /run/reeve/run", "systemd-tmpfiles --create reeve.conf", "0777"),
     ("FILE_RIGHTS", "error", "chown nobody /var/lib/reeve/blobs", "systemd-tmpfiles --create reeve.conf", "/var/lib/reeve/blobs"),
     ("FILE_MISSING", "error", "mv /run/reeve/api.sock /run/reeve/gone", "systemctl restart reeve-api.socket; rm -f /run/reeve/gone", "api.sock"),
-    ("PACKAGE_FILE", "error", "mv /usr/share/polkit-1/rules.d/50-reeve.rules /root/", "mv /root/50-reeve.rules /usr/share/polkit-1/rules.d/", "50-reeve.rules"),
+    ("PACKAGE_FILE", "error", "mv /usr/share/polkit-1/rules.d/50-reeve.rules /srv/", "mv /srv/50-reeve.rules /usr/share/polkit-1/rules.d/", "50-reeve.rules"),
     ("DISK_LOW", "error", "mount -t tmpfs -o size=8m,mode=2770,gid=$(getent group reeve-blob | cut -d: -f3) none /var/lib/reeve/blobs",
      "umount /var/lib/reeve/blobs", "/var/lib/reeve/blobs has 8.0M left"),
     ("DISK_LOW", "warning", "mount -t tmpfs -o size=64m,mode=2770,gid=$(getent group reeve-blob | cut -d: -f3) none /var/lib/reeve/blobs",
      "umount /var/lib/reeve/blobs", "64.0M left"),
     ("INODES_LOW", "warning", "mount -t tmpfs -o size=1g,nr_inodes=100,mode=2770,gid=$(getent group reeve-blob | cut -d: -f3) none"
      " /var/lib/reeve/blobs; for i in $(seq 99); do : >/var/lib/reeve/blobs/$i; done", "umount /var/lib/reeve/blobs", "of 100 inodes"),
-    ("TZDATA_MISSING", "warning", "mv /usr/share/zoneinfo/Europe/Berlin /root/", "mv /root/Berlin /usr/share/zoneinfo/Europe/", "UTC only"),
+    ("TZDATA_MISSING", "warning", "mv /usr/share/zoneinfo/Europe/Berlin /srv/", "mv /srv/Berlin /usr/share/zoneinfo/Europe/", "UTC only"),
     ("CONFIGURATION", "error", "mkdir -p /etc/reeve/reeve.conf.d; printf '[API]\\nLeaseSec=x\\n[Worker]\\nLeaseSec=never\\n'"
      " >/etc/reeve/reeve.conf.d/x.conf", "rm /etc/reeve/reeve.conf.d/x.conf", "/etc/reeve/reeve.conf.d/x.conf:"),
     ("CONFIGURATION", "warning", "mkdir -p /etc/reeve/pools; printf '[Pool]\\nQueues=inline\\nNothing=1\\n' >/etc/reeve/pools/inline.conf",

@@ -2,7 +2,6 @@
 right, no page is lost or twice, and each page's text is what pdftotext says."""
 import json
 import os
-import threading
 import time
 
 import pdf_file
@@ -156,20 +155,4 @@ def test_a_full_disk_refuses_the_upload_and_leaves_nothing(host):
 
 
 def test_the_api_is_restarted_under_load_and_refuses_nobody(host):
-    host.m.sh("rm -f /run/STOP")
-    said = []
-    load = threading.Thread(target=lambda: said.append(host.m.out("/opt/load", timeout=120)))
-    load.start()
-    try:
-        pids = set()
-        for _ in range(4):
-            time.sleep(0.5)
-            pids.add(host.m.main_pid("reeve-api.service"))
-            host.m.sh("systemctl restart reeve-api.service")
-        time.sleep(0.5)
-    finally:
-        host.m.sh("touch /run/STOP")
-        load.join()
-    count, wrong = json.loads(said[0])
-    assert wrong == [] and count > 50
-    assert len(pids) == 4
+    assert host.restart_api_under_load(4) > 50

@@ -2,7 +2,6 @@
 comes upon it one after the other. Everything ends right."""
 import json
 import threading
-import time
 
 import pdf_file
 import pytest
@@ -29,24 +28,6 @@ def ask(host, path, subject):
     return int(status), json.loads(body)
 
 
-def restart_under_load(host):
-    """Nobody is refused, nothing that was acknowledged is lost."""
-    host.m.sh("rm -f /run/STOP")
-    said = []
-    load = threading.Thread(target=lambda: said.append(host.m.out("/opt/load", timeout=120)))
-    load.start()
-    try:
-        for _ in range(3):
-            time.sleep(0.5)
-            host.m.sh("systemctl restart reeve-api.service")
-        time.sleep(0.5)
-    finally:
-        host.m.sh("touch /run/STOP")
-        load.join()
-    count, wrong = json.loads(said[0])
-    assert wrong == [] and count > 20
-
-
 def replace_worker(host):
     """The new instance is up before the old one drains, and no run ends for it."""
     host.m.sh("systemctl start reeve-worker@default:2")
@@ -64,7 +45,7 @@ def test_500_pages_at_ten_percent(host):
     assert (status, answer["result"]["pages"]) == (200, 2), "not among the 10 %: the answer has waited"
     job = host.in_the_middle(lambda: ask(host, "/srv/book.pdf", 5)[1]["job_id"])
 
-    restart_under_load(host)
+    assert host.restart_api_under_load(3) > 20
     draining = replace_worker(host)
     host.m.out(*BUS, "SetFlagEnabled", "sbs", "async-processing", "false", "errors rise")
     host.m.wait_until(lambda: ask(host, "/srv/leaflet.pdf", 5)[0] == 503)
