@@ -87,6 +87,16 @@ static int conf_add(Reader *r, const char *key, const char *value)
         return 0;
 }
 
+/* At the end of the n bytes. */
+static size_t n_backslashes(const char *line, size_t n)
+{
+        size_t i = n;
+
+        while (i > 0 && line[i - 1] == '\\')
+                i--;
+        return n - i;
+}
+
 static int read_logical_line(Reader *r, char *line)
 {
         char *s = trim(line), *eq;
@@ -112,7 +122,14 @@ static int read_logical_line(Reader *r, char *line)
                 return 0;
         }
         *eq = '\0';
-        return conf_add(r, trim(s), trim(eq + 1));
+        s = trim(s);
+        eq = trim(eq + 1);
+        /* Its author means it to be continued. Written into a unit it would be. */
+        if (n_backslashes(eq, strlen(eq)) % 2 > 0) {
+                reader_error(r, "there is white space behind the backslash at the end of the line");
+                return 0;
+        }
+        return conf_add(r, s, eq);
 }
 
 static bool is_comment(const char *line, size_t n)
@@ -124,12 +141,10 @@ static bool is_comment(const char *line, size_t n)
         return n > 0 && (*line == '#' || *line == ';');
 }
 
-/* Whether the physical line is continued by the next one. */
+/* Whether the physical line is continued by the next one: not by a backslash that is escaped. */
 static bool is_continued(const char *line, size_t n)
 {
-        while (n > 0 && line[n - 1] == '\r')
-                n--;
-        return n > 0 && line[n - 1] == '\\';
+        return n_backslashes(line, n) % 2 > 0;
 }
 
 static int reader_run(Reader *rd, const char *text, size_t size)
@@ -142,10 +157,13 @@ static int reader_run(Reader *rd, const char *text, size_t size)
         while (pos < size) {
                 const char *start = text + pos, *nl = memchr(start, '\n', size - pos);
                 size_t n = nl ? (size_t) (nl - start) : size - pos;
-                bool continued = is_continued(start, n);
+                bool continued;
 
                 pos += n + 1;
                 n_line++;
+                while (n > 0 && start[n - 1] == '\r')
+                        n--;
+                continued = is_continued(start, n);
                 /* As in systemd: a comment is not continued, and does not end a line that is. */
                 if (is_comment(start, n))
                         continue;

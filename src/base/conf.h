@@ -8,6 +8,8 @@
 
 /* Configuration files in systemd's dialect: [Section], Key=Value, comments with # or ;, a backslash
  * at the end of a line continues it, NAME.d/ drop-ins, an empty file or a link to /dev/null masks.
+ * No value ends in a backslash that is not escaped: put into a unit's file it takes in no other
+ * line.
  *
  * GLOSSARY
  * item     one assignment, with the file and line where it stands, in the order of reading

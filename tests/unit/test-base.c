@@ -298,6 +298,31 @@ static void test_a_comment_is_not_continued(void **state)
         assert_string_equal(conf_get(&c, "A", "E"), "4");
 }
 
+/* fuzz-kind: with white space behind it a last backslash was taken for the value's, and so was
+ * written as "continued" into the canonical text and into the unit. */
+static void test_a_value_stays_a_line(void **state)
+{
+        static const struct {
+                const char *text, *value; /* NULL: refused */
+        } cases[] = {
+                { "[A]\nB=/a \\ \nC=1\n", NULL },
+                { "[A]\nB=/a \\\\\\\t\nC=1\n", NULL },
+                { "[A]\nB=/a\\\\\nC=1\n", "/a\\\\" },
+                { "[A]\nB=/a\\\\\\\nb\n", "/a\\\\ b" },
+                { "[A]\nB=/a\\\r\nb\r\n", "/a b" },
+                { "[A]\nB=/a\tb\n", "/a\tb" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(conf_done) Conf c = {};
+                int r = conf_read_text(&c, "f", cases[i].text, strlen(cases[i].text), NULL, NULL);
+                const char *value = conf_get(&c, "A", "B");
+
+                if (r != (cases[i].value ? 0 : -EBADMSG) || !streq_ptr(value, cases[i].value))
+                        fail_msg("%zu: %d, %s", i, r, value ? value : "-");
+        }
+}
+
 static void test_rfc3339(void **state)
 {
         static const char *const bad[] = { "", "2026-11-22", "2026-13-01T00:00:00Z",
@@ -321,6 +346,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_rfc3339),
+                cmocka_unit_test(test_a_value_stays_a_line),
                 cmocka_unit_test(test_parse_timespan),
                 cmocka_unit_test(test_format_time),
                 cmocka_unit_test(test_parse_numbers),
