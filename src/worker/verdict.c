@@ -166,7 +166,7 @@ static int read_error(const JsonValue *reeve, Directive *d, Verdict *v)
                 fail(v, "BAD_DIRECTIVE", e.text);
                 return -EINVAL;
         }
-        if (!d->error_code)
+        if (!d->error_code || !*d->error_code)
                 d->error_code = "HANDLER_ERROR";
         if (after > 0 && after < 1e9)
                 d->retry_after_usec = (usec_t) (after * (double) USEC_PER_SEC);
@@ -237,7 +237,9 @@ static void verdict_of_exit(const VerdictInput *in, const Directive *d, Verdict 
         bool final;
 
         if (in->end->end.error_code) { /* a persistent handler's answer */
-                verdict_set_error(v, in->end->end.error_code, in->end->end.error_message);
+                verdict_set_error(v,
+                        in->end->end.error_code[0] ? in->end->end.error_code : "HANDLER_ERROR",
+                        in->end->end.error_message);
                 final = !in->end->end.error_retry;
         } else if (d->error_code) {
                 verdict_set_error(v, d->error_code, d->error_message ? d->error_message : "");
