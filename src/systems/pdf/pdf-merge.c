@@ -128,7 +128,7 @@ static int take_child(PdfMerge *m, const char *line, size_t size)
                 chunk = chunk_of(m, result);
         if (chunk == m->plan.n_chunks)
                 return 0;
-        if (streq(state, "succeeded") && json_value_is(result, JSON_OBJECT)) {
+        if (streq(state, "succeeded") && result && json_value_is(result, JSON_OBJECT)) {
                 json_document_free(m->chunks[chunk].document);
                 m->chunks[chunk].state.child = (int) m->n_children;
                 m->chunks[chunk].document = TAKE_PTR(d);
