@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "verdict.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <sysexits.h>
 
@@ -68,7 +69,12 @@ void verdict_of_interruption(
                 return;
         ret->state = "failed";
         verdict_set_error(ret, "INTERRUPTED_TOO_OFTEN",
-                "it was interrupted as often as the kind allows: it may be what kills its worker");
+                streq(cause, run_cause_to_string(RUN_OOM_KILL))
+                        ? "it ran out of memory as often as the kind allows (MaxInterruptions=): "
+                          "see "
+                          "MemoryMax= in reeve.kind(5)"
+                        : "it was interrupted as often as the kind allows: it may be what kills "
+                          "its worker");
 }
 
 /* Another attempt if there is one left. */
@@ -81,19 +87,50 @@ static void retry(const VerdictInput *in, Verdict *v, usec_t hint_usec)
                 : "failed";
 }
 
-/* The last line of the log that is not blank: what a failing program said last. */
-static void last_line(const char *log, char *buf, size_t size)
+/* The last line of a text that is not blank, without the blanks at its end. */
+static size_t last_line(const char *text, size_t size, const char **ret)
 {
-        size_t end = strlen(log), start;
+        size_t end = size, start;
 
-        while (end > 0 && strchr(" \t\r\n", log[end - 1]))
+        while (end > 0 && strchr(" \t\r\n", text[end - 1]))
                 end--;
-        for (start = end; start > 0 && log[start - 1] != '\n';)
+        for (start = end; start > 0 && text[start - 1] != '\n';)
                 start--;
-        if (end - start >= size)
-                end = start + size - 1;
-        memcpy(buf, log + start, end - start);
-        buf[end - start] = '\0';
+        *ret = text + start;
+        return end - start;
+}
+
+#define NODE "Node.js v"
+
+/* Not a line of a stack, a bracket that is closed, or the name that Node.js says last of all. */
+static bool says_something(const char *line, size_t n)
+{
+        if (n == 0 || line[0] == ' ' || line[0] == '\t' ||
+                (n > strlen(NODE) && memcmp(line, NODE, strlen(NODE)) == 0))
+                return false;
+        for (size_t i = 0; i < n; i++)
+                if (isalnum((unsigned char) line[i]) || (unsigned char) line[i] >= 0x80)
+                        return true;
+        return false;
+}
+
+/* What a failing program said last: of its log the last line that says something, and if none
+ * does the last that is not blank. */
+static void last_words(const char *log, char *buf, size_t size)
+{
+        const char *line = log, *last;
+        size_t n_last = last_line(log, strlen(log), &last), n = n_last;
+
+        for (line = last; n > 0 && !says_something(line, n);)
+                n = last_line(log, (size_t) (line - log), &line);
+        if (n == 0) {
+                line = last;
+                n = n_last;
+        }
+        if (n >= size)
+                n = size - 1;
+        memcpy(buf, line, n);
+        buf[n] = '\0';
 }
 
 /* "progress":[15,75] */
@@ -254,7 +291,7 @@ static void verdict_of_exit(const VerdictInput *in, const Directive *d, Verdict 
                         4]; /* so that a character is whole, or does not fit */
 
                 snprintf(code, sizeof(code), "EXIT_%d", status);
-                last_line(in->end->end.log, text, sizeof(text));
+                last_words(in->end->end.log, text, sizeof(text));
                 verdict_set_error(v, code, text);
                 final = status == EX_USAGE || status == EX_DATAERR || status == EX_NOINPUT;
         }
@@ -305,7 +342,7 @@ static void verdict_of_error(const VerdictInput *in, Verdict *v)
                         v, "WATCHDOG", "the handler gave no sign of life within WatchdogSec=");
                 break;
         default:
-                last_line(in->end->end.log, text, sizeof(text));
+                last_words(in->end->end.log, text, sizeof(text));
                 message = text;
                 verdict_set_error(v, "INPUT_ERROR", message);
         }

@@ -430,6 +430,20 @@ static void test_last_line_is_the_message(void **state)
         Verdict v = verdict(&end, NULL, 0);
 
         assert_string_equal(v.error_message, "two");
+        end.end.log = "/srv/x.mjs:3\nthrow new TypeError('no');\n      ^\n\nTypeError: no\n    at "
+                      "main (x.mjs:3:7)\n"
+                      "  code: 'E' {\n}\n\nNode.js v18.20.4\n";
+        v = verdict(&end, NULL, 0);
+        assert_string_equal(v.error_message, "TypeError: no");
+        end.end.log = "Traceback (most recent call last):\n  File \"x\", line 1\nKeyError: 'a'\n";
+        v = verdict(&end, NULL, 0);
+        assert_string_equal(v.error_message, "KeyError: 'a'");
+        end.end.log = "\n   all of it\n\tis indented \n}\n";
+        v = verdict(&end, NULL, 0);
+        assert_string_equal(v.error_message, "}");
+        end.end.log = "\u00fcber\n--\n";
+        v = verdict(&end, NULL, 0);
+        assert_string_equal(v.error_message, "\u00fcber");
         end.end.log = "";
         v = verdict(&end, NULL, 0);
         assert_string_equal(v.error_message, "");
