@@ -158,19 +158,30 @@ Keyring *keyring_free(Keyring *k)
         return mfree(k);
 }
 
+static const struct {
+        const char *role;
+        unsigned rights;
+} roles[] = {
+        { "admin", ALL_RIGHTS },
+        { "submit", 1U << API_READ | 1U << API_SUBMIT | 1U << API_EVALUATE },
+        { "read", 1U << API_READ | 1U << API_EVALUATE },
+        { "metrics", 1U << API_METRICS },
+        { "worker", 1U << API_READ | 1U << API_WORK | 1U << API_EVALUATE },
+};
+
+void roles_with(ApiRight right, char *ret, size_t size)
+{
+        size_t n = 0;
+
+        ret[0] = '\0';
+        for (unsigned i = 0; i < ELEMENTSOF(roles) && n < size; i++)
+                if (roles[i].rights >> right & 1U)
+                        n += (size_t) snprintf(
+                                ret + n, size - n, "%s%s", n > 0 ? " or " : "", roles[i].role);
+}
+
 unsigned role_rights(const char *role)
 {
-        static const struct {
-                const char *role;
-                unsigned rights;
-        } roles[] = {
-                { "admin", ALL_RIGHTS },
-                { "submit", 1U << API_READ | 1U << API_SUBMIT | 1U << API_EVALUATE },
-                { "read", 1U << API_READ | 1U << API_EVALUATE },
-                { "metrics", 1U << API_METRICS },
-                { "worker", 1U << API_READ | 1U << API_WORK | 1U << API_EVALUATE },
-        };
-
         for (unsigned i = 0; i < ELEMENTSOF(roles); i++)
                 if (streq(role, roles[i].role))
                         return roles[i].rights | 1U << API_PUBLIC;

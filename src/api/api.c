@@ -296,6 +296,16 @@ static void handle(Call *c)
         c->route->handler(c->request, c);
 }
 
+static void forbid(Call *c)
+{
+        bool fleet = c->route->auth == API_FLEET; /* see serve() */
+        char roles[ROLES_MAX];
+
+        roles_with(fleet ? API_READ : (ApiRight) c->route->auth, roles, sizeof(roles));
+        call_problem(c, PROBLEM_FORBIDDEN, "%s may not do this: it takes the role %s%s.",
+                c->caller.actor, roles, fleet ? ", and no tenant" : "");
+}
+
 static void serve(Call *c)
 {
         char detail[256];
@@ -304,7 +314,7 @@ static void serve(Call *c)
                 c->caller.tenant[0] == '\0')
                 c->caller.rights |= 1U << API_FLEET;
         if (c->route->auth != API_PUBLIC && !caller_may(&c->caller, (ApiRight) c->route->auth))
-                call_problem(c, PROBLEM_FORBIDDEN, "%s may not do this.", c->caller.actor);
+                forbid(c);
         else if (!take_id(c))
                 call_problem(c, PROBLEM_NOT_FOUND, "A job's id is a UUID.");
         else if (needs_database(c->route->auth) &&

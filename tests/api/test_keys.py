@@ -20,6 +20,10 @@ def test_roles(api):
         got = [api.get(f"/api/jobs/{job}", h, tcp=True), api.post("/api/jobs", {"kind": "echo"}, h, tcp=True),
                api.get("/metrics", h, tcp=True), api.get("/api/keys", h, tcp=True), api.get("/api/workers", h, tcp=True)]
         assert [r.status for r in got] == want, role
+        said = {r.json["detail"].split("role ")[1] for r in got if r.status == 403}
+        roles = ("admin or submit.", "admin or metrics.", "admin.", "admin or submit or read or worker.",
+                 "admin or submit or read or worker, and no tenant.")
+        assert said <= set(roles) and (role != "read" or len(said) == 4), said
 
 
 def test_secret_is_shown_once_and_kept_as_a_hash(api):
