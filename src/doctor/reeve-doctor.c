@@ -147,14 +147,20 @@ static int run(const char *root)
         return r == SCHEMA_DONE ? look(s, embedded) : tell_error(text, embedded);
 }
 
+static const char HELP[] =
+        "reeve-doctor [--root=DIR] prints what \"reevectl doctor\" asks of the database.";
+
 int main(int argc, char *argv[])
 {
         int r;
 
         log_setup("reeve-doctor");
+        if (argc == 2 && (streq(argv[1], "--help") || streq(argv[1], "-h"))) {
+                puts(HELP);
+                return EXIT_SUCCESS;
+        }
         if (argc > 2 || (argc == 2 && strncmp(argv[1], "--root=", 7) != 0)) {
-                log_error("reeve-doctor [--root=DIR] prints what \"reevectl doctor\" asks of the "
-                          "database.");
+                log_error("%s", HELP);
                 return 2;
         }
         r = run(argc == 2 ? argv[1] + 7 : NULL);

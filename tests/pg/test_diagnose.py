@@ -7,6 +7,7 @@ import time
 import pytest
 
 from conftest import BUILD, ROOT, wait_for
+from patience import within
 
 DOCTOR = BUILD / "src/doctor/reeve-doctor"
 SQL = ROOT / "src/store/sql"
@@ -16,7 +17,7 @@ NUMBER = re.search(r"\d+", sorted(p.name for p in (ROOT / "migrations").glob("*.
 def ask(tmp_path, conninfo):
     (tmp_path / "etc/reeve").mkdir(parents=True, exist_ok=True)
     (tmp_path / "etc/reeve/reeve.conf").write_text(f"[Database]\nDatabase={conninfo}\n")
-    r = subprocess.run([DOCTOR, f"--root={tmp_path}"], capture_output=True, text=True, timeout=60)
+    r = subprocess.run([DOCTOR, f"--root={tmp_path}"], capture_output=True, text=True, timeout=within(60))
     assert r.returncode == 0 and not r.stderr and r.stdout.count("\n") == 1, r
     return json.loads(r.stdout)
 
@@ -88,3 +89,9 @@ def test_a_prepared_transaction_that_stays(database):
     finally:
         c.tpc_rollback()
     assert facts(database)["prepared"] == []
+
+
+def test_help_and_a_wrong_word():
+    said = subprocess.run([DOCTOR, "--help"], capture_output=True, text=True, timeout=within(60))
+    assert said.returncode == 0 and "reevectl doctor" in said.stdout and not said.stderr
+    assert subprocess.run([DOCTOR, "--root"], capture_output=True, timeout=within(60)).returncode == 2
