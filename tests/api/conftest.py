@@ -14,6 +14,7 @@ import threading
 import time
 
 import pytest
+from patience import within
 
 # The throw-away server of tests/pg, whose fixtures are in a conftest.py as well.
 _spec = importlib.util.spec_from_file_location("pg_conftest", pathlib.Path(__file__).resolve().parents[1] / "pg/conftest.py")
@@ -47,7 +48,7 @@ class Connection(http.client.HTTPConnection):
     """To a path (unix socket) or to a TCP port. violations: where answers are noted that are not as described."""
 
     def __init__(self, address, timeout=30, violations=None):
-        super().__init__("localhost", timeout=timeout)
+        super().__init__("localhost", timeout=within(timeout))
         self.address = address
         self.violations = violations
 
@@ -201,11 +202,11 @@ class Api:
 
     def stop(self, timeout=30):
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout) == 0, self.text()[-4000:]
+        assert self.process.wait(within(timeout)) == 0, self.text()[-4000:]
 
     def kill9(self):
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(within(10))
 
     def close(self):
         try:
@@ -213,10 +214,10 @@ class Api:
                 self.process.terminate()
                 self.process.terminate()
                 try:
-                    self.process.wait(20)
+                    self.process.wait(within(20))
                 except subprocess.TimeoutExpired:
                     self.process.kill()
-                    self.process.wait(5)
+                    self.process.wait(within(5))
                     raise AssertionError(f"reeve-api did not end: {self.text()[-4000:]}") from None
         finally:
             self.notify.sock.close()

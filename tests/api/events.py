@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from patience import within
 
 
 class Event:
@@ -24,7 +25,7 @@ class Stream:
     def __init__(self, api, path="/api/events", after=None, headers=None, tcp=False, status=200):
         family = socket.AF_INET if tcp else socket.AF_UNIX
         self.sock = socket.socket(family)
-        self.sock.settimeout(30)
+        self.sock.settimeout(within(30))
         self.sock.connect(api.tcp if tcp else api.path)
         lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Accept: text/event-stream"]
         lines += [f"{k}: {v}" for k, v in ({"Last-Event-ID": after} if after else {}).items()]
@@ -86,7 +87,7 @@ class Stream:
             self.ids.append(self.last_id)
 
     def wait(self, condition, timeout=30, what=""):
-        end = time.monotonic() + timeout
+        end = time.monotonic() + within(timeout)
         while not condition(self):
             assert time.monotonic() < end, (what, self.gone, len(self.events), self.events[-5:], self.buffer[-500:])
             time.sleep(0.01)
@@ -110,4 +111,4 @@ class Stream:
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
         if self.thread:
-            self.thread.join(10)
+            self.thread.join(within(10))

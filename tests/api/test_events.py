@@ -12,6 +12,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "pg"))
 from conftest import API, SANITIZED, openapi, wait_for  # noqa: E402
 from events import Stream  # noqa: E402
 from queue_db import Queue  # noqa: E402
+from patience import within
 
 
 @pytest.fixture
@@ -287,7 +288,7 @@ class Follower:
 
     def stop(self):
         self.stopped = True
-        self.thread.join(20)
+        self.thread.join(within(20))
 
     def ends(self):
         return [e.json["id"] for e in self.seen if e.name == "end"]
@@ -310,7 +311,7 @@ def test_restart_in_mid_stream_misses_nothing(start, queue, how):
     """kill -9 and orderly stops of the API: with Last-Event-ID every end is told, and after an orderly stop none twice."""
     api = start(keep=True)
     f = Follower(api)
-    assert f.opened.wait(30)
+    assert f.opened.wait(within(30))
     stop, made, ended = threading.Event(), [], []
     t = threading.Thread(target=work, args=(queue, stop, made, ended), daemon=True)
     t.start()
@@ -322,7 +323,7 @@ def test_restart_in_mid_stream_misses_nothing(start, queue, how):
         wait_for(lambda n=n: len(ended) > n + 20, 60)
         api.start()
     stop.set()
-    t.join(30)
+    t.join(within(30))
     last = queue.worker.add(queue="w")
     queue.worker.end(*queue.worker.claim(1000))
     ended = {str(j) for j in ended} | {str(last)}
@@ -341,7 +342,7 @@ def test_stop_ends_streams_in_order(start, queue, open_stream):
     streams = [open_stream(api).wait_open(), open_stream(api, f"/api/jobs/{job}/events").wait_open()]
     since = time.monotonic()
     api.stop()
-    assert time.monotonic() - since < 8
+    assert time.monotonic() - since < within(8)
     for s in streams:
         s.wait_end()
         assert s.ended and s.events[-1].name == "close" and s.events[-1].json["reason"] == "stopping"
@@ -445,7 +446,7 @@ def test_head_and_http_1_0(start, queue):
     assert r.status == 200 and r.headers["Content-Type"] == "text/event-stream" and not r.body
     import socket
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(30)
+    s.settimeout(within(30))
     s.connect(api.path)
     s.sendall(f"GET /api/jobs/{job}/events HTTP/1.0\r\nHost: x\r\n\r\n".encode())
     api.end_job(job)
@@ -464,7 +465,7 @@ def test_requests_that_speak_of_a_body(start, queue, field):
     job = api.create()["id"]
     for path in ("/api/events", f"/api/jobs/{job}/events"):
         s = socket.socket(socket.AF_UNIX)
-        s.settimeout(30)
+        s.settimeout(within(30))
         s.connect(api.path)
         s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n".encode())
         first = s.recv(65536)

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from conftest import Api, pg, wait_for
+from patience import within
 
 _spec = importlib.util.spec_from_file_location("queue_db", pathlib.Path(pg.__file__).with_name("queue_db.py"))
 queue_db = importlib.util.module_from_spec(_spec)
@@ -36,7 +37,7 @@ def seen(api, key="async", timeout=10, **expected):
         answer = api.post(f"/ofrep/v1/evaluate/flags/{key}", {"context": {"targetingKey": "u"}}).json
         if all(answer.get(k) == v for k, v in expected.items()):
             return time.monotonic() - t0
-        assert time.monotonic() - t0 < timeout, (answer, expected)
+        assert time.monotonic() - t0 < within(timeout), (answer, expected)
         time.sleep(0.002)
 
 

@@ -16,6 +16,7 @@ from queue_db import Control  # noqa: E402
 from test_files import form  # noqa: E402
 from test_jobs import problem  # noqa: E402
 from test_keys import make  # noqa: E402
+from patience import within
 
 
 def one(text):
@@ -125,7 +126,7 @@ def test_two_at_once(creating, database, server, way):
         wait_for(lambda: len(got) == 4, what="the four that are not the first")
         assert not other
     for t in threads:
-        t.join(30)
+        t.join(within(30))
     for r in got[:4]:
         problem(r, 409, "in-flight")
         assert r.headers["Retry-After"] == "1"

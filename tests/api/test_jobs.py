@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from conftest import wait_for
+from patience import within
 
 
 def problem(r, status, name):
@@ -142,7 +143,7 @@ def test_concurrent_creates_share_commits(api):
     time.sleep(0.5)
     lock.rollback()
     for t in threads:
-        t.join(30)
+        t.join(within(30))
     assert not wrong
     assert len(set(made)) == len(made) == api.db.value("select count(*) from reeve.ready") > 150
     text = api.get("/metrics").body.decode()
@@ -171,7 +172,7 @@ def test_one_callers_poison_does_not_fail_the_others(api):
     time.sleep(0.3)
     lock.rollback()
     for t in threads:
-        t.join(30)
+        t.join(within(30))
     assert replies.pop("poison").status == 400
     assert {r.status for r in replies.values()} == {202}, replies
 
@@ -181,12 +182,12 @@ def test_wait(api):
     t = time.monotonic()
     threading.Timer(0.5, api.end_job, (job,)).start()
     r = api.get(f"/api/jobs/{job}?wait=20s")
-    assert r.json["state"] == "succeeded" and 0.4 < time.monotonic() - t < 3
+    assert r.json["state"] == "succeeded" and 0.4 < time.monotonic() - t < within(3)
     t = time.monotonic()
-    assert api.get(f"/api/jobs/{job}?wait=20s").json["state"] == "succeeded" and time.monotonic() - t < 1
+    assert api.get(f"/api/jobs/{job}?wait=20s").json["state"] == "succeeded" and time.monotonic() - t < within(1)
     other = api.create()["id"]
     t = time.monotonic()
-    assert api.get(f"/api/jobs/{other}?wait=500ms").json["state"] == "ready" and 0.4 < time.monotonic() - t < 3
+    assert api.get(f"/api/jobs/{other}?wait=500ms").json["state"] == "ready" and 0.4 < time.monotonic() - t < within(3)
     problem(api.get(f"/api/jobs/{other}?wait=soon"), 400, "bad-query")
 
 
@@ -205,7 +206,7 @@ def test_many_waiters_share_one_statement(api):
     for j in jobs:
         api.end_job(j)
     for t in threads:
-        t.join(20)
+        t.join(within(20))
     assert replies == ["succeeded"] * 40
 
 

@@ -16,6 +16,7 @@ import threading
 import pytest
 
 from conftest import API, BUILD, SANITIZED, openapi, wait_for
+from patience import within
 
 HERE = pathlib.Path(__file__).parent
 DOCUMENT = openapi.description(API).document
@@ -62,13 +63,13 @@ def program(packages, name):
 def test_spectral_finds_nothing(packages):
     (packages / "rules.json").write_text('{"extends": ["spectral:oas"]}')
     argv = [*program(packages, "spectral-cli"), "lint", "--ruleset", "rules.json", "--fail-severity=hint"]
-    r = subprocess.run([*argv, "openapi.json"], cwd=packages, text=True, capture_output=True, timeout=120)
+    r = subprocess.run([*argv, "openapi.json"], cwd=packages, text=True, capture_output=True, timeout=within(120))
     assert r.returncode == 0 and "No results" in r.stdout, r.stdout + r.stderr
     # It does look.
     broken = json.loads(json.dumps(DOCUMENT))
     del broken["paths"]["/api/jobs"]["get"]["operationId"]
     (packages / "broken.json").write_text(json.dumps(broken))
-    r = subprocess.run([*argv, "broken.json"], cwd=packages, text=True, capture_output=True, timeout=120)
+    r = subprocess.run([*argv, "broken.json"], cwd=packages, text=True, capture_output=True, timeout=within(120))
     assert r.returncode == 1 and "operation-operationId" in r.stdout, r.stdout + r.stderr
 
 
@@ -89,7 +90,7 @@ class Behind(http.server.BaseHTTPRequestHandler):
         headers = {k: v for k, v in self.headers.items() if k.lower() not in mine}
         c = http.client.HTTPConnection("localhost", timeout=100)
         c.sock = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
-        c.sock.settimeout(100)
+        c.sock.settimeout(within(100))
         with contextlib.closing(c):
             c.sock.connect(address if path else tuple(address))
             c.request(self.command, self.path, body or (b"" if self.command == "POST" else None), headers)
@@ -137,7 +138,7 @@ def prism(packages):
     finally:
         for p in running:
             p.terminate()
-            p.wait(20)
+            p.wait(within(20))
         behind.shutdown()
         behind.server_close()
 

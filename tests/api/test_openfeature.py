@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from test_flags import SIZE_RULE, control, seen  # noqa: F401
+from patience import within
 
 HERE = pathlib.Path(__file__).parent / "openfeature"
 
@@ -42,7 +43,7 @@ def sdk(packages):
     yield start
     for p in started:
         p.stdin.close()
-        assert p.wait(20) == 0
+        assert p.wait(within(20)) == 0
 
 
 def test_the_sdk_for_servers_gets_what_flags_say(control, start, sdk):  # noqa: F811

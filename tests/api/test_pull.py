@@ -10,6 +10,7 @@ import time
 import pytest
 
 from conftest import SANITIZED, wait_for
+from patience import within
 
 KEY = "0190a5b2-0000-4000-8000-0123456789ab"
 
@@ -87,7 +88,7 @@ def test_waiting_for_a_job(pulled):
         w.start()
     ids = {pulled.create("resize")["id"] for _ in range(3)}
     for w in waiters:
-        w.join(25)
+        w.join(within(25))
     assert {r["job_id"] for r in got} == ids and len({r["run_id"] for r in got}) == 3
     t = time.monotonic()
     assert claim(pulled, wait="300ms") == [] and time.monotonic() - t >= 0.3
@@ -118,7 +119,7 @@ def test_each_job_once_among_many(pulled):
     for t in threads:
         t.start()
     for t in threads:
-        t.join(60)
+        t.join(within(60))
     assert sorted(got) == sorted(ids)
     assert pulled.db.value("select count(*) from reeve.done where state = 'succeeded'") == 60
 
@@ -315,7 +316,7 @@ def test_the_program_stops_while_pullers_wait(pulled):
     t.start()
     time.sleep(0.3)
     pulled.stop()
-    t.join(20)
+    t.join(within(20))
     assert got == [[]]
 
 
@@ -328,5 +329,5 @@ def test_the_database_goes_while_pullers_wait(pulled):
     # It may not have noticed yet; and what it then cannot say may have been done.
     job = wait_for(lambda: (r := pulled.post("/api/jobs", {"kind": "resize"}, {"Idempotency-Key": "k"})).status in (200, 202)
                    and r.json["id"], what="the database is back")
-    t.join(40)
+    t.join(within(40))
     assert [r["job_id"] for r in got] == [job]

@@ -23,6 +23,7 @@ import pytest
 
 gi.require_version("Gio", "2.0")
 from gi.repository import Gio, GLib  # noqa: E402
+from patience import within
 
 # The throw-away server of tests/pg, and the API of tests/api.
 _spec = importlib.util.spec_from_file_location("api_conftest", pathlib.Path(__file__).resolve().parents[1] / "api/conftest.py")
@@ -44,7 +45,7 @@ CONTEXT = GLib.MainContext.default()
 
 def spin(until=lambda: False, timeout=20.0, what="condition", must=True):
     """Serves the bus until it returns something true; that is the result."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + within(timeout)
     waker = GLib.timeout_add(5, lambda: True)
     try:
         while True:
@@ -210,7 +211,7 @@ class Daemon:
 
     def kill(self):
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(within(10))
         (self.dir / "bus").unlink(missing_ok=True)
 
     def remove(self):
@@ -320,7 +321,7 @@ class Manager:
 
     def kill9(self):
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(within(10))
 
     def stop(self, timeout=20):
         self.process.send_signal(signal.SIGTERM)
@@ -333,10 +334,10 @@ class Manager:
                 self.process.send_signal(signal.SIGCONT)
                 self.process.terminate()
                 try:
-                    self.process.wait(20)
+                    self.process.wait(within(20))
                 except subprocess.TimeoutExpired:
                     self.process.kill()
-                    self.process.wait(5)
+                    self.process.wait(within(5))
                     raise AssertionError(f"reeved did not end: {self.text()[-4000:]}") from None
         finally:
             self.notify.sock.close()

@@ -9,6 +9,7 @@ import subprocess
 import threading
 
 import pytest
+from patience import within
 
 # The real reeve-api of tests/api, whose fixtures are in a conftest.py as well.
 _spec = importlib.util.spec_from_file_location("api_conftest", pathlib.Path(__file__).resolve().parents[1] / "api/conftest.py")
@@ -71,7 +72,7 @@ class Server:
 
     def talk(self, connection):
         with connection:
-            connection.settimeout(20)
+            connection.settimeout(within(20))
             data = b""
             while b"\r\n\r\n" not in data:
                 more = connection.recv(65536)
@@ -99,7 +100,7 @@ class Server:
     def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
-        self.thread.join(5)
+        self.thread.join(within(5))
 
     def last(self, start):
         return [r for r in self.requests if f"{r.method} {r.path}" == start][-1]
@@ -114,7 +115,7 @@ class Ctl:
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
             if name in os.environ:
                 environment[name] = os.environ[name]
-        run = subprocess.run([CTL, f"--socket={self.path}", *args], capture_output=True, text=True, timeout=60, input=stdin,
+        run = subprocess.run([CTL, f"--socket={self.path}", *args], capture_output=True, text=True, timeout=within(60), input=stdin,
                              env=environment)
         assert "Sanitizer" not in run.stderr
         if status is not None:

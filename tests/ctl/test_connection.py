@@ -4,6 +4,7 @@ import socket
 
 import pytest
 from conftest import JOB, Ctl, problem, response
+from patience import within
 
 
 def test_no_socket(ctl):
@@ -74,7 +75,7 @@ def test_by_tcp_with_a_key(tcp, ctl, tmp_path):
     run = Ctl("unused")
     import subprocess
     from conftest import CTL
-    call = lambda *a: subprocess.run([CTL, *a], capture_output=True, text=True, timeout=30)
+    call = lambda *a: subprocess.run([CTL, *a], capture_output=True, text=True, timeout=within(30))
     assert call(f"--url={tcp.url}", f"--key-file={tmp_path}/key", "list").returncode == 0
     assert tcp.requests[0].fields["authorization"] == "Bearer rk_abc"
     assert tcp.requests[0].fields["host"] == tcp.url[7:]

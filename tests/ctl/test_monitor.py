@@ -7,6 +7,7 @@ import time
 
 import pytest
 from conftest import CTL, JOB, OTHER, Ctl, problem, response
+from patience import within
 
 WAIT = 30
 
@@ -97,7 +98,7 @@ class Monitor:
                                         text=True, env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"})
 
     def end(self, status):
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=within(60))
         assert self.process.returncode == status, (self.process.returncode, out, err)
         return out, err
 

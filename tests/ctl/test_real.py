@@ -7,6 +7,7 @@ import time
 
 import pytest
 from conftest import CTL, Ctl
+from patience import within
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ def test_status_and_lists_of_the_fleet(api, real):
     queues = {q["name"]: q for q in map(json.loads, real("queues", "--json", status=0).stdout.splitlines())}
     assert queues["default"]["ready"] == 1 and "documents" in queues
     assert real("workers", "--json", status=0).stdout == ""
-    words = subprocess.run([CTL, "complete", "--", f"--socket={api.path}", "submit", "p"], capture_output=True, text=True, timeout=30)
+    words = subprocess.run([CTL, "complete", "--", f"--socket={api.path}", "submit", "p"], capture_output=True, text=True, timeout=within(30))
     assert words.stdout == "pdf\n"
 
 
@@ -185,7 +186,7 @@ def test_wait_outlives_a_killed_api(database, start):
     api.start()
     api.wait_up()
     api.end_job(job)
-    _, said = wait.communicate(timeout=60)
+    _, said = wait.communicate(timeout=within(60))
     assert wait.returncode == 0 and said.splitlines()[-1] == f"{job}: succeeded", said
 
 
@@ -193,7 +194,7 @@ def test_keys(api, real, tmp_path):
     secret = real("key", "create", "ci", "--role=submit", "--tenant=acme", status=0).stdout
     (tmp_path / "key").write_text(secret)
     by_tcp = [CTL, f"--url=http://127.0.0.1:{api.tcp[1]}", f"--key-file={tmp_path}/key"]
-    call = lambda *a: subprocess.run([*by_tcp, *a], capture_output=True, text=True, timeout=30)
+    call = lambda *a: subprocess.run([*by_tcp, *a], capture_output=True, text=True, timeout=within(30))
     job = call("submit", "echo").stdout.strip()
     assert json.loads(real("show", job, "--json", status=0).stdout)["tenant"] == "acme"
     assert call("key", "list").returncode == 6

@@ -12,6 +12,7 @@ import time
 
 from conftest import CTL, JOB, response
 from test_verbs import RUNNING, SUCCEEDED, fleet
+from patience import within
 
 BASH = pathlib.Path(__file__).resolve().parents[2] / "completion/reevectl.bash"
 
@@ -40,7 +41,7 @@ def on_terminal(args, env=None, keys=(), columns=0):
     finally:
         if process.poll() is None and time.monotonic() >= deadline:
             process.kill()
-        status = process.wait(10)
+        status = process.wait(within(10))
         os.close(main)
     return out.decode(), status
 
@@ -76,14 +77,14 @@ def complete(ctl, line):
     """The words that bash's own programmable completion would offer."""
     script = f"""source {BASH}; COMP_LINE={line!r}; COMP_POINT=${{#COMP_LINE}}
         COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _reevectl; printf '%s\\n' "${{COMPREPLY[@]}}" """
-    return subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, timeout=30).stdout.split()
+    return subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, timeout=within(30)).stdout.split()
 
 
 def test_completion_offers_what_may_stand_there(service, ctl):
     fleet(service)
     service.answers["GET /api/jobs"] = response({"jobs": [RUNNING]})
     at = f"--socket={ctl.path}"
-    call = lambda *words: subprocess.run([CTL, "complete", "--", at, *words], capture_output=True, text=True, timeout=30).stdout.split()
+    call = lambda *words: subprocess.run([CTL, "complete", "--", at, *words], capture_output=True, text=True, timeout=within(30)).stdout.split()
     assert call("s") == ["status", "submit", "show", "selftest"] and call("comp") == []
     assert call("list", "--st") == ["--state="] and call("status", "--st") == []
     assert call("list", "--state=s") == ["--state=scheduled", "--state=succeeded"]

@@ -5,6 +5,7 @@ import stat
 import subprocess
 
 from conftest import CTL, JOB, OTHER, problem, response
+from patience import within
 
 SUCCEEDED = {"id": JOB, "kind": "hello", "queue": "default", "priority": 5, "tenant": "default", "state": "succeeded",
              "created_at": "2026-11-22T10:00:00.125+00:00", "finished_at": "2026-11-22T10:00:02+00:00", "attempt": 1,
@@ -319,5 +320,5 @@ def test_help_names_every_verb_and_option(ctl):
 def test_a_full_disk_is_told(service, ctl):
     service.answers["GET /api/jobs"] = response({"jobs": [RUNNING]})
     with open("/dev/full", "w") as full:
-        run = subprocess.run([CTL, f"--socket={ctl.path}", "list"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+        run = subprocess.run([CTL, f"--socket={ctl.path}", "list"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=within(30))
     assert run.returncode == 1 and "No space left" in run.stderr

@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from patience import within
 
 BUILD = pathlib.Path(os.environ.get("REEVE_BUILD", pathlib.Path(__file__).parents[2] / "build"))
 EXEC = BUILD / "src/exec/reeve-exec"
@@ -31,7 +32,7 @@ class End(dict):
 class Launcher:
     def __init__(self, tmp, *program, env=None, wrap=(), binary=EXEC, **options):
         self.sock, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.sock.settimeout(20)
+        self.sock.settimeout(within(20))
         options.setdefault("stop_usec", 300000)
         args = [f"--{k.replace('_', '-')}={v}" for k, values in options.items()
                 for v in (values if isinstance(values, tuple) else [values])]
@@ -48,7 +49,7 @@ class Launcher:
         self.pid = hello["pid"]
 
     def receive(self, timeout=20):
-        self.sock.settimeout(timeout)
+        self.sock.settimeout(within(timeout))
         data, fds, flags, _ = socket.recv_fds(self.sock, 1 << 17, 100)
         assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC)
         if not data:
@@ -144,12 +145,12 @@ class Launcher:
         return found[0]
 
     def gone(self, timeout=10):
-        return self.process.wait(timeout)
+        return self.process.wait(within(timeout))
 
     def close(self):
         self.sock.close()
         try:
-            self.process.wait(10)
+            self.process.wait(within(10))
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
@@ -214,7 +215,7 @@ class Journal:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
         self.sock.bind(str(path / "socket"))
-        self.sock.settimeout(5)
+        self.sock.settimeout(within(5))
         script = f'mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && mount --bind {path} /run/systemd/journal && exec "$@"'
         self.options = {"env": {"JOURNAL_STREAM": "0:0"}, "wrap": ("unshare", "-m", "/bin/sh", "-c", script, "sh")}
         self.seen = []
@@ -259,7 +260,7 @@ def journal(tmp_path):
 
 
 def wait_until(condition, timeout=10):
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + within(timeout)
     while time.monotonic() < deadline:
         value = condition()
         if value:

@@ -177,7 +177,7 @@ buffer = ctypes.create_string_buffer(program)
 fprog = struct.pack("HxxxxxxP", 1, ctypes.addressof(buffer))
 assert c.prctl(38, 1, 0, 0, 0) == 0
 assert c.syscall(317, 1, 8, fprog) >= 0, ctypes.get_errno()
-sys.path.insert(0, sys.argv[4])
+sys.path[:0] = [sys.argv[4], os.path.dirname(sys.argv[4])]
 os.environ["REEVE_BUILD"] = sys.argv[1].split("/src/exec/")[0]
 import conftest
 script = (f"import json, os, subprocess\\n"

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from conftest import JOB, memfd, wait_until
+from patience import within
 
 
 def test_payload_on_stdin_and_in_a_file(sh):
@@ -315,26 +316,26 @@ print(len(p.poll(3000)) == 1 and time.monotonic() - t < 1)
 
 
 def test_extend_timeout(py):
-    end = py(NOTIFY + "import time\nsay('EXTEND_TIMEOUT_USEC=2000000')\ntime.sleep(0.8)").run(timeout_usec=400000)
+    end = py(NOTIFY + "import time\nsay('EXTEND_TIMEOUT_USEC=6000000')\ntime.sleep(2.5)").run(timeout_usec=2000000)
     assert end["cause"] == "exit" and end["exit"] == 0
-    assert [f["usec"] for f in end.frames if f["type"] == "extend"] == [2000000]
+    assert [f["usec"] for f in end.frames if f["type"] == "extend"] == [6000000]
 
 
 def test_a_flood_of_extensions_is_merged(py):
     end = py(NOTIFY + """
 import time
 for n in range(3000):
-    say(f'EXTEND_TIMEOUT_USEC={2000000 + n}')
-time.sleep(0.8)""").run(timeout_usec=400000)
+    say(f'EXTEND_TIMEOUT_USEC={6000000 + n}')
+time.sleep(2.5)""").run(timeout_usec=2000000)
     assert end["cause"] == "exit" and end["exit"] == 0
     told = [f["usec"] for f in end.frames if f["type"] == "extend"]
-    assert 1 < len(told) < 100 and 1500000 < told[-1] <= 2002999
+    assert 1 < len(told) < 200 and 5000000 < told[-1] <= 6002999
 
 
 def test_timeout(sh):
     t = time.monotonic()
     end = sh("sleep 60").run(timeout_usec=200000)
-    assert end["cause"] == "timeout" and end["signal"] == signal.SIGTERM and time.monotonic() - t < 2
+    assert end["cause"] == "timeout" and end["signal"] == signal.SIGTERM and time.monotonic() - t < within(2)
     end = sh("sleep 60", timeout_usec=200000).run()
     assert end["cause"] == "timeout"
 
@@ -384,7 +385,7 @@ def test_ignores_term(sh):
     launcher.stop()
     end = launcher.end()
     assert end["cause"] == "cancelled" and end["signal"] == signal.SIGKILL
-    assert 0.4 < time.monotonic() - t < 1.5
+    assert 0.4 < time.monotonic() - t < within(1.5)
 
 
 def test_closes_stdout_early(sh):

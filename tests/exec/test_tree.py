@@ -9,6 +9,7 @@ import time
 import pytest
 
 from conftest import EXEC, JOB, PYTHON, alive, is_gone, wait_until
+from patience import within
 
 SANITIZED = b"__asan_init" in EXEC.read_bytes()
 GIGABYTE = 20_000_000 if SANITIZED else 1_000_000_000
@@ -90,7 +91,7 @@ def test_launcher_told_to_end(py, marker, how):
         launcher.stop("drained")
         assert launcher.end()["cause"] == "drained"
     assert launcher.gone() == 0
-    assert 0.3 < time.monotonic() - t < 1.4
+    assert 0.3 < time.monotonic() - t < within(1.4)
     assert alive(marker) == []
 
 
@@ -98,7 +99,7 @@ def test_worker_killed(tmp_path, marker):
     """A worker that dies by kill -9: the kernel closes its socket, and the tree ends within StopSec + 1 s."""
     worker = f"""
 import sys, time
-sys.path.insert(0, {os.path.dirname(__file__)!r})
+sys.path[:0] = [{os.path.dirname(__file__)!r}, {os.path.dirname(os.path.dirname(__file__))!r}]
 from conftest import *
 l = Launcher({str(tmp_path)!r}, PYTHON, "-S", "-c", {ESCAPE!r} + "escape('{marker}')\\ntime.sleep(60)", stop_usec=300000)
 l.start(); l.wait_for("started"); print(l.pid, flush=True); time.sleep(60)
@@ -111,7 +112,7 @@ l.start(); l.wait_for("started"); print(l.pid, flush=True); time.sleep(60)
     p.wait()
     p.stdout.close()
     wait_until(lambda: not alive(marker) and is_gone(pid), timeout=1.3)
-    assert time.monotonic() - t < 1.3
+    assert time.monotonic() - t < within(1.3)
     assert list(tmp_path.glob("reeve-run-*")) == []
 
 
@@ -122,7 +123,7 @@ def test_worker_gone_before_the_launcher_began():
     p = subprocess.Popen([EXEC, "--unit=test.service", "--", "/bin/true"], stdin=theirs)
     theirs.close()
     try:
-        assert p.wait(5) == 0
+        assert p.wait(within(5)) == 0
     finally:
         p.kill()
 

@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 
 import pytest
+from patience import within
 
 BUILD = pathlib.Path(os.environ["REEVE_BUILD"])
 GENERATOR = BUILD / "src/generator/reeve-generator"
@@ -33,7 +34,7 @@ class Tree:
         p.symlink_to(target)
 
     def run(self, *arguments, env=None):
-        return subprocess.run([GENERATOR, f"--root={self.root}", *arguments], text=True, capture_output=True, timeout=60,
+        return subprocess.run([GENERATOR, f"--root={self.root}", *arguments], text=True, capture_output=True, timeout=within(60),
                               env={**os.environ, **(env or {})})
 
     def generate(self, env=None):

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from patience import within
 
 BUILD = pathlib.Path(os.environ.get("REEVE_BUILD", "build"))
 ECHO = str(BUILD / "tests/http/http-echo")
@@ -28,7 +29,7 @@ class Client:
 
     def __init__(self, address, timeout=10):
         self.s = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
-        self.s.settimeout(timeout)
+        self.s.settimeout(within(timeout))
         self.s.connect(address)
         self.rest = b""
 

@@ -7,6 +7,7 @@ import pytest
 
 from async_system import FIELDS, FLAG, SIZE_RULE, Async, check_started, form, queue_db
 from conftest import api_tests, text_page, wait_for, write_pdf
+from patience import within
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_who_waits_for_an_answer_is_never_left_without_one(system, small):
         return t, got
     t, got = waiting(1)
     system.api.stop()
-    t.join(20)
+    t.join(within(20))
     ids = [check_started(got[0])]
     system.api.start()
     system.api.wait_up()
@@ -131,7 +132,7 @@ def test_who_waits_for_an_answer_is_never_left_without_one(system, small):
                                      " and application_name = 'reeve-api'"), what="the API waits for the job's end", step=0.001)
     system.db.server.stop()
     try:
-        t.join(20)
+        t.join(within(20))
     finally:
         system.db.server.start()
     ids.append(check_started(got[0]))

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from conftest import BUILD, Lock, endless_page, greedy_page, page_texts, text_page, wait_for, write_pdf
+from patience import within
 
 QUICK = {"tool_sec": "2s", "page_sec": "1s"}
 
@@ -68,7 +69,7 @@ def test_empty(system):
 def test_too_large_is_refused_before_it_is_read(system):
     system.start()
     with socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(10)
+        s.settimeout(within(10))
         s.connect(system.api.path)
         s.sendall(b"POST /api/pdf HTTP/1.1\r\nHost: x\r\nContent-Type: application/pdf\r\nContent-Length: 60000000\r\n\r\n")
         assert s.recv(4096).startswith(b"HTTP/1.1 413 ")
@@ -78,7 +79,7 @@ def test_too_large_is_refused_before_it_is_read(system):
 def test_too_large_without_a_length(system):
     system.start()
     with socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(30)
+        s.settimeout(within(30))
         s.connect(system.api.path)
         s.sendall(b"POST /api/pdf HTTP/1.1\r\nHost: x\r\nContent-Type: application/pdf\r\nTransfer-Encoding: chunked\r\n\r\n")
         block = b"%PDF-1.7" + bytes((1 << 20) - 8)

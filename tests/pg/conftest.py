@@ -18,6 +18,7 @@ import time
 
 import psycopg2
 import pytest
+from patience import within
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("REEVE_BUILD", ROOT / "build")).resolve()
@@ -35,7 +36,7 @@ def find_bin():
 
 def wait_for(condition, timeout=20.0, what="condition", step=0.02):
     """Calls until it returns something true; that is the result."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + within(timeout)
     while True:
         result = condition()
         if result:
@@ -107,7 +108,7 @@ class Server:
     def stop(self, how=signal.SIGINT):
         if self.process and self.process.poll() is None:
             os.kill(self.pid, how)
-            self.process.wait(30)
+            self.process.wait(within(30))
         self.process = None
 
     def restart(self):
@@ -121,7 +122,7 @@ class Server:
         for p in [pid] + children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(p, signal.SIGKILL)
-        self.process.wait(30)
+        self.process.wait(within(30))
         wait_for(lambda: not any(pathlib.Path(f"/proc/{c}").exists() for c in children), 10, "backends have gone")
         if start:
             self.start()
@@ -257,12 +258,12 @@ logfile = {self.dir}/log
 
     def remove(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(within(10))
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
 def run_migrate(*args, timeout=60, env=None, **kw):
-    return subprocess.run([str(MIGRATE), *map(str, args)], capture_output=True, text=True, timeout=timeout,
+    return subprocess.run([str(MIGRATE), *map(str, args)], capture_output=True, text=True, timeout=within(timeout),
                           env=os.environ | {"LC_ALL": "C"} | (env or {}), **kw)
 
 
@@ -307,3 +308,7 @@ def empty(server):
     yield d
     d.close()
     server.drop(d.name)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "sql: of the schema alone, so a sanitized build of the programs shows nothing new")

@@ -8,6 +8,7 @@ import re
 import uuid
 
 import pytest
+from patience import within
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 FILES = {p.stem: p for p in sorted((ROOT / "src/store/sql").glob("*.sql"))}
@@ -40,6 +41,12 @@ class Session:
     def __init__(self, db, role="reeve_worker", autocommit=True):
         self.conn = db.connect(role, autocommit=autocommit)
         self.prepared = set()
+        if role == "reeve_worker":
+            # Half a second by bootstrap.sql, after which a worker tries again. Here a session waits on purpose while others come.
+            with self.conn.cursor() as cur:
+                cur.execute(f"set lock_timeout = '{within(20)}s'")
+            if not autocommit:
+                self.conn.commit()
 
     def sql(self, query, *args):
         with self.conn.cursor() as cur:

@@ -2,9 +2,13 @@
 import collections
 import threading
 
+import pytest
+
 from queue_db import FIRST, Session, queue  # noqa: F401
 
 # ruff: noqa: F811
+
+pytestmark = pytest.mark.sql
 
 
 def lane_of(queue, kind="echo", tenant="default", priority=5):

@@ -11,6 +11,8 @@ from queue_db import Control, Session, queue  # noqa: F401
 
 # ruff: noqa: F811
 
+pytestmark = pytest.mark.sql
+
 @pytest.fixture
 def control(database):
     return Control(database)

@@ -10,8 +10,11 @@ import pytest
 
 from conftest import wait_for
 from queue_db import FIRST, new_id, queue  # noqa: F401
+from patience import within
 
 # ruff: noqa: F811
+
+pytestmark = pytest.mark.sql
 
 CHILD = {"kind": "slow"}
 
@@ -31,7 +34,7 @@ class Thread(threading.Thread):
             self.error = e
 
     def result(self):
-        self.join(20)
+        self.join(within(20))
         assert not self.is_alive(), "it still waits"
         if self.error:
             raise self.error
@@ -741,7 +744,7 @@ def test_random_lives_in_several_sessions(queue, seed):
     for t in threads:
         t.start()
     for t in threads:
-        t.join(30)
+        t.join(within(30))
         assert not t.is_alive()
         if t.error:
             raise t.error

@@ -9,6 +9,9 @@ import psycopg2.extras
 import pytest
 
 from conftest import MIGRATIONS, wait_for
+from patience import within
+
+pytestmark = pytest.mark.sql
 
 
 @pytest.fixture
@@ -238,7 +241,7 @@ def test_two_sessions_race_for_a_unique_key(app, end):
     wait_for(lambda: app.value("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = %s", app.name),
              what="the second waits for the first")
     getattr(c, end)()
-    t.join(20)
+    t.join(within(20))
     assert len(got) == 1 and (got[0] == first) == (end == "commit")
     assert n_rows(app)[:4] == (1, 1, 0, 1)
 
@@ -249,7 +252,7 @@ def test_many_sessions_one_unique_key(app):
     for t in threads:
         t.start()
     for t in threads:
-        t.join(60)
+        t.join(within(60))
     assert len(got) == 40 and len(set(got)) == 1 and n_rows(app)[:2] == (1, 1)
 
 
@@ -266,7 +269,7 @@ def test_keys_in_crossed_order_do_not_deadlock(app):
     for t in threads:
         t.start()
     for t in threads:
-        t.join(60)
+        t.join(within(60))
     assert len(ids) == 20 and n_rows(app)[0] == 20
 
 

@@ -11,6 +11,8 @@ from queue_db import FIRST, queue  # noqa: F401
 
 # ruff: noqa: F811
 
+pytestmark = pytest.mark.sql
+
 
 def ids(rows):
     return [r["id"] for r in rows]

@@ -9,6 +9,8 @@ from queue_db import FIRST, Session, queue  # noqa: F401
 
 # ruff: noqa: F811
 
+pytestmark = pytest.mark.sql
+
 MANY = 1_000_000 if os.environ.get("REEVE_TEST_SLOW") else 100_000
 HOT = ("ready", "scheduled", "lease", "waiting", "blocked", "job", "done", "key", "progress", "cancel_request")
 

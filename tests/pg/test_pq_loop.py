@@ -13,9 +13,10 @@ import time
 import pytest
 
 from conftest import BUILD, stopped, wait_for
+from patience import within
 
 PROGRAM = BUILD / "tests/pq/pq-real"
-LONGEST_USEC = 50_000 if "clang" not in BUILD.name else 150_000  # the sanitizers' build is slower
+LONGEST_USEC = within(50_000 if "clang" not in BUILD.name else 150_000)  # the sanitizers' build is slower
 
 
 class Program:
@@ -36,7 +37,7 @@ class Program:
 
     def until(self, what, timeout=15):
         """The next line that begins so; those before it are in seen."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + within(timeout)
         while True:
             try:
                 line = self.lines.get(timeout=max(0.01, end - time.monotonic()))
@@ -52,7 +53,7 @@ class Program:
         """Ends it and checks what it is to keep whatever happens. Returns the sum."""
         self.p.stdin.close()
         line = self.until("sum", timeout)
-        assert self.p.wait(20) == 0, self.p.stderr.read()
+        assert self.p.wait(within(20)) == 0, self.p.stderr.read()
         total = {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", line)}
         assert total["wrong"] == 0, total
         assert total["longest"] < LONGEST_USEC, f"the loop was blocked for {total['longest']} us"
@@ -138,7 +139,7 @@ def test_a_stopped_backend_is_an_overrun(server, program):
     with stopped(pid):
         t0 = time.monotonic()
         p.until("late")
-        assert 0.1 < time.monotonic() - t0 < 2
+        assert 0.1 < time.monotonic() - t0 < within(2)
         p.until("down the database did not answer in time")
         p.until("up")  # with another backend
         p.until("ok")
@@ -191,7 +192,7 @@ ignore_startup_parameters = extra_float_digits
     wait_for((d / ".s.PGSQL.6432").exists, 10, "PgBouncer")
     yield f"host={d} port=6432 dbname=postgres user=postgres"
     p.terminate()
-    p.wait(10)
+    p.wait(within(10))
 
 
 def test_pgbouncer_in_transaction_mode_with_unnamed_statements(program, pgbouncer):

@@ -10,6 +10,8 @@ from test_limits import buffers, end_all, end_args, ids, states, user
 
 # ruff: noqa: F811
 
+pytestmark = pytest.mark.sql
+
 
 def room(queue, ahead, step, burst):
     """ahead: seconds from now to the theoretical arrival time; null: no bucket."""

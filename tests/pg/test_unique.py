@@ -4,8 +4,11 @@ import threading
 import pytest
 
 from queue_db import queue  # noqa: F401
+from patience import within
 
 # ruff: noqa: F811
+
+pytestmark = pytest.mark.sql
 
 HOUR = 3600 * 10**6
 
@@ -137,7 +140,7 @@ def test_two_at_once(same):
         t.join(0.3)
         assert not got
         a.conn.commit() if commit else a.conn.rollback()
-        t.join(20)
+        t.join(within(20))
         assert (got[0] == first) == commit
         assert same.root.value("select count(*) from reeve.job where payload = %s::jsonb", str(int(commit))) == 1
     same.check()
@@ -156,7 +159,7 @@ def test_many_at_once(same):
     for t in threads:
         t.start()
     for t in threads:
-        t.join(60)
+        t.join(within(60))
     assert not errors and len(results) == 80 and len(set(results)) == 20
     same.check()
 

@@ -23,6 +23,7 @@ import sys
 import time
 
 import pytest
+from patience import within
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 TOOL = str(TREE / "tools/machine")
@@ -50,7 +51,7 @@ class Machine:
         return self.run([TOOL, *args], "tools/machine " + shlex.join(args), check, timeout, **kwargs)
 
     def run(self, command, title, check, timeout, **kwargs):
-        run = subprocess.run(command, text=True, capture_output=True, timeout=timeout, **kwargs)
+        run = subprocess.run(command, text=True, capture_output=True, timeout=within(timeout), **kwargs)
         if check and run.returncode:
             raise AssertionError(f"{title}: exit {run.returncode}\n{run.stdout}{run.stderr}")
         if SANITIZED and re.search(REPORT, str(run.stderr)):
@@ -113,7 +114,7 @@ class Machine:
 
     def wait_until(self, what, timeout=20, every=0.1):
         """what: a function, or a shell script whose exit status 0 means yes. Returns the function's first true value."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + within(timeout)
         while True:
             if callable(what):
                 value = what()

@@ -26,7 +26,7 @@ counts, wrong = [0], []
 class Connection(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
+        self.sock.settimeout(60)
         self.sock.connect("/run/reeve/api.sock")
 def ask(method, path, body=None):
     c = Connection("localhost")

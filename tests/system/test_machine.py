@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from conftest import TOOL, Machine, machine_tool
+from patience import within
 
 pytestmark = pytest.mark.shipped("none of these programs is run")
 
@@ -107,7 +108,7 @@ def test_a_terminated_start_leaves_nothing():
     place = machine_tool.place("begun")
     Machine.wait_until(None, lambda: (place / "keeper").exists(), every=0.01)
     up.terminate()
-    assert "removing begun" in up.communicate(timeout=20)[1]
+    assert "removing begun" in up.communicate(timeout=within(20))[1]
     assert up.returncode == 143
     assert not place.exists()
     assert traces("begun") == ""

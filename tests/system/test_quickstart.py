@@ -11,6 +11,7 @@ import time
 import pdf_file
 import pytest
 from conftest import TREE, machine_tool
+from patience import within
 
 pytestmark = pytest.mark.shipped("quickstart builds and installs the package itself")
 
@@ -204,7 +205,7 @@ NOBODY = ["setpriv", "--reuid=nobody", "--clear-groups", "--inh-caps=+dac_read_s
     (["unshare", "-n", TOOL], "cannot download Debian's package debian-reference-en .*: name a PDF of your own"),
 ])
 def test_what_cannot_be_is_told_before_anything_is_made(deb, tmp_path, command, says):
-    run = subprocess.run(command, cwd=TREE, env={**os.environ, "REEVE_MACHINES": str(tmp_path)}, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, cwd=TREE, env={**os.environ, "REEVE_MACHINES": str(tmp_path)}, capture_output=True, text=True, timeout=within(120))
     assert run.returncode == 1
     assert re.search("^quickstart: .*" + says, run.stderr, re.M | re.S), run.stderr
     assert "Traceback" not in run.stderr

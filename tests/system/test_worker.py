@@ -4,6 +4,7 @@ import time
 import uuid
 
 import pytest
+from patience import within
 
 WORKERS = ("default", "inline")
 # A tree that does all it can to be forgotten: two forks, a session of its own, no descriptors, no environment, deaf to TERM.
@@ -203,7 +204,7 @@ def test_a_drain_that_takes_too_long_is_a_cause(world):
     unit = world.started(id)
     t0 = time.monotonic()
     world.m.sh("systemctl stop reeve-worker@brief")
-    assert time.monotonic() - t0 < 8
+    assert time.monotonic() - t0 < within(8)
     job = show(world, id)
     assert (job["state"], job["attempt"], job["interruptions"]) == ("ready", 0, 0), job
     history = [json.loads(line) for line in world.m.out("reevectl", "show", "--history", "--json", id).splitlines()]
@@ -253,7 +254,7 @@ def test_a_killed_worker_gives_its_jobs_back_and_its_runs_end(world):
     world.m.kill9("reeve-worker@default.service")
     t0 = time.monotonic()
     world.m.wait_until(lambda: world.job(mine).get("run_id") != run_id, every=0.05)
-    assert time.monotonic() - t0 < 10, "claimable again when the unit has ended, not when the lease does"
+    assert time.monotonic() - t0 < within(10), "claimable again when the unit has ended, not when the lease does"
     world.m.wait_until(lambda: not world.m.is_active(unit))
     job, beside = world.wait(mine), world.wait(other)
     assert (job["state"], job["interruptions"]) == ("succeeded", 1) and job["unit"] != unit

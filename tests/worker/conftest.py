@@ -14,6 +14,7 @@ import threading
 import time
 
 import pytest
+from patience import within
 
 # The throw-away server of tests/pg, whose fixtures are in a conftest.py as well.
 _spec = importlib.util.spec_from_file_location("pg_conftest", pathlib.Path(__file__).resolve().parents[1] / "pg/conftest.py")
@@ -70,7 +71,7 @@ class RunHost:
                     p.terminate()
         for p in self.launchers:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                p.wait(5)
+                p.wait(within(5))
 
 
 class Notify:
@@ -148,7 +149,7 @@ class World:
         return w
 
     def release(self, name="default", result="signal", code="killed", status="KILL"):
-        return subprocess.run([WORKER, "--release", f"--root={self.root}", name], capture_output=True, text=True, timeout=20,
+        return subprocess.run([WORKER, "--release", f"--root={self.root}", name], capture_output=True, text=True, timeout=within(20),
                               env=os.environ | {"SERVICE_RESULT": result, "EXIT_CODE": code, "EXIT_STATUS": status})
 
     def enqueue(self, kind, payload=None, **options):
@@ -218,12 +219,12 @@ class Worker:
 
     def kill9(self):
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(within(10))
 
     def stop(self, timeout=30):
         """SIGTERM and a clean end."""
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout) == 0, self.text()[-4000:]
+        assert self.process.wait(within(timeout)) == 0, self.text()[-4000:]
 
     def close(self):
         if self.process.poll() is None:
@@ -231,10 +232,10 @@ class Worker:
             self.process.terminate()
             self.process.terminate()
             try:
-                self.process.wait(15)
+                self.process.wait(within(15))
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(5)
+                self.process.wait(within(5))
                 raise AssertionError(f"the worker did not end: {self.text()[-4000:]}") from None
         self.notify.sock.close()
 

@@ -15,6 +15,7 @@ import threading
 import pytest
 
 from conftest import wait_for
+from patience import within
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = TREE / "examples/handlers"
@@ -159,7 +160,7 @@ class Driver:
 
     def close(self):
         self.process.stdin.close()
-        assert self.process.wait(20) == 0
+        assert self.process.wait(within(20)) == 0
 
 
 @pytest.fixture(params=["py", "mjs"])

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from conftest import BUILD, wait_for
+from patience import within
 
 HOOKS = "REEVE_TEST_HOOKS 1" in (BUILD / "config.h").read_text()
 
@@ -58,7 +59,7 @@ def test_cancel_ends_a_handler_that_ignores_term_and_what_it_forked(world):
     t0 = time.monotonic()
     world.db.value("select reeve.cancel(%s)", id)
     assert world.wait(id)["state"] == "cancelled"
-    assert time.monotonic() - t0 < 0.5 + 1 + 2  # StopSec + 1 s, and the heartbeat that brings the word
+    assert time.monotonic() - t0 < within(0.5 + 1 + 2)  # StopSec + 1 s, and the heartbeat that brings the word
     wait_for(lambda: all(gone(p) for p in both), 2, "the whole tree is gone")
 
 
@@ -73,7 +74,7 @@ def test_drain_lets_runs_end(world):
     time.sleep(0.5)
     assert w.process.poll() is None and world.job(other)["state"] == "ready"
     (world.dir / "go").touch()
-    assert w.process.wait(10) == 0
+    assert w.process.wait(within(10)) == 0
     assert world.job(id)["state"] == "succeeded"
     assert world.db.value("select stop_cause from reeve.instance") == "stopped"
 
@@ -124,7 +125,7 @@ def test_a_worker_that_has_done_enough_ends_with_its_last_run(world):
     time.sleep(1.5)
     assert w.process.poll() is None and not w.notify.lines("STOPPING=1") and world.job(late)["state"] == "ready"
     (world.dir / "go").touch()
-    assert w.process.wait(10) == 0
+    assert w.process.wait(within(10)) == 0
     assert world.job(long)["state"] == "succeeded" and world.job(long)["interruptions"] == 0
     assert world.db.value("select stop_cause from reeve.instance") == "stopped"
     world.start()
@@ -142,7 +143,7 @@ def test_a_recycling_worker_can_be_stopped(world):
     wait_for(lambda: w.notify.status.startswith("draining"), what="it drains")
     w.process.send_signal(signal.SIGTERM)
     wait_for(lambda: w.notify.lines("STOPPING=1"))
-    assert w.process.wait(10) == 0
+    assert w.process.wait(within(10)) == 0
     assert world.job(long)["state"] == "ready" and world.job(long)["attempt"] == 0
 
 
@@ -173,7 +174,7 @@ def test_second_term_ends_the_drain(world):
     w.process.send_signal(signal.SIGTERM)
     wait_for(lambda: w.notify.lines("STOPPING=1"))
     w.process.send_signal(signal.SIGTERM)
-    assert w.process.wait(10) == 0
+    assert w.process.wait(within(10)) == 0
     assert world.job(id)["state"] == "ready"
 
 
@@ -188,7 +189,7 @@ def test_kill9_successor_frees_the_runs_at_once(world):
     t0 = time.monotonic()
     world.start()
     running(world, 2)
-    assert time.monotonic() - t0 < 2
+    assert time.monotonic() - t0 < within(2)
     (world.dir / "go").touch()
     job = world.wait(id)
     assert job["state"] == "succeeded" and job["interruptions"] == 1 and job["attempt"] == 1
@@ -268,7 +269,7 @@ def test_a_cancel_does_not_wait_for_the_heartbeat(world):
     t0 = time.monotonic()
     world.db.value("select reeve.cancel(%s)", id)
     assert world.wait(id)["state"] == "cancelled"
-    assert time.monotonic() - t0 < 1 + 0.5 + 1.5  # StopSec=500ms, and what a loaded machine needs
+    assert time.monotonic() - t0 < within(1 + 0.5 + 1.5)  # StopSec=500ms, and what a loaded machine needs
 
 
 def test_database_restarted_and_killed_under_load(world):
@@ -332,7 +333,7 @@ def test_database_away_at_start_and_for_a_while(world):
     wait_for(lambda: "degraded: no database" in w.notify.status, 5, "says so")
     time.sleep(5)
     fed = [t for t, _ in w.notify.lines("WATCHDOG=1")]
-    assert fed and time.monotonic() - fed[-1] < 2, "is fed: attempts end on schedule"
+    assert fed and time.monotonic() - fed[-1] < within(2), "is fed: attempts end on schedule"
     world.db.server.start()
     wait_for(lambda: world.db.value("select count(*) from reeve.kind") == 1, what="it comes back by itself")
     assert world.run("echo", 7)["result"] == 7
@@ -361,7 +362,7 @@ def test_a_stopped_backend_is_degraded_and_not_restarted(world):
         time.sleep(0.1)
     with world.db.server.stop_backend(pid):
         wait_for(lambda: w.notify.status.startswith("degraded"), 5, "degraded within 5 s")
-        assert time.monotonic() - t0 < 5
+        assert time.monotonic() - t0 < within(5)
         id = world.enqueue("echo", 2)
         # Its statement overruns after 15 s: the connection is given up, another backend serves. systemd would have
         # killed it after 6 s without a sign.
@@ -422,7 +423,7 @@ def test_a_hundred_cancels_among_runs(world):
 def test_bad_configuration_is_refused_with_file_and_line(world):
     (world.root / "etc/reeve/pools/default.conf").write_text("[Pool]\nSlots=many\n")
     w = world.start(wait=False)
-    assert w.process.wait(5) == 1
+    assert w.process.wait(within(5)) == 1
     assert "default.conf:2: Slots=many" in w.text()
 
 

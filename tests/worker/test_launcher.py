@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from conftest import EXEC, wait_for
+from patience import within
 
 OPTIONS = (f"--launcher={EXEC}",)
 
@@ -68,7 +69,7 @@ def test_kill9(alone, how):
     launcher = int(children(w.pid)[0])
     os.kill(w.pid if how == "worker" else launcher, signal.SIGKILL)
     if how == "worker":
-        w.process.wait(10)
+        w.process.wait(within(10))
         wait_for(lambda: not pathlib.Path(f"/proc/{launcher}").exists(), what="the launcher ended")
         alone.release()
         alone.start(options=OPTIONS)

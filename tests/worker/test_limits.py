@@ -6,6 +6,7 @@ import threading
 import time
 
 from conftest import wait_for
+from patience import within
 
 
 class Watch:
@@ -28,7 +29,7 @@ class Watch:
 
     def end(self):
         self.over.set()
-        self.thread.join(20)
+        self.thread.join(within(20))
         assert self.n > 10
         return self.worst
 
@@ -63,13 +64,14 @@ def test_two_workers_and_a_limit_for_each_key(world):
 
 
 def test_a_worker_that_is_killed_gives_its_tokens_back(world):
-    world.sh("one", "sleep 0.3", keys="Concurrency=1")
+    world.sh("one", f"while ! [ -e {world.dir}/go ]; do sleep 0.05; done; sleep 0.3", keys="Concurrency=1")
     first = world.start("default")
     jobs = [world.enqueue("one") for _ in range(4)]
     world.wait(jobs[0], "running")
     second = world.start("default:2")
     with watched(world) as watch:
         first.kill9()
+        (world.dir / "go").touch()
         world.release("default")
         all_ended(world, 4)
     assert watch.worst == {"limit:one:=": 1}

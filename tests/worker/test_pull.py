@@ -9,6 +9,7 @@ import pytest
 
 from conftest import wait_for
 from test_examples import INTERPRETERS, TREE, api, language  # noqa: F401
+from patience import within
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def puller(world, api, language, tmp_path):  # noqa: F811
     yield start
     for p in started:
         p.kill()
-        p.wait(10)
+        p.wait(within(10))
 
 
 def test_jobs_are_done_elsewhere(world, puller):

@@ -4,6 +4,7 @@ import json
 import time
 
 from conftest import wait_for
+from patience import within
 
 
 def test_a_result_is_kept(world):
@@ -254,6 +255,7 @@ def test_priority_and_paused_queue(world):
 
 def test_an_idle_worker_hears_at_once_that_a_queue_is_paused(world):
     """Not only with its next heartbeat."""
+    world.config(world.db.conninfo, "HeartbeatSec=60s\nLeaseSec=300s\n")
     world.sh("echo", "cat")
     world.start()
     assert world.wait(world.enqueue("echo", 1, queue="other"))["state"] == "succeeded"
@@ -262,11 +264,11 @@ def test_an_idle_worker_hears_at_once_that_a_queue_is_paused(world):
             cur.execute("insert into reeve.queue as q (name, paused, changed_by) values ('other', %s, 'test') on conflict (name)"
                         " do update set paused = excluded.paused", (paused,))
             cur.execute("notify reeve")
-            time.sleep(0.3)
+            time.sleep(within(0.3))
             job = world.enqueue("echo", 1, queue="other")
             if paused == "true":
                 time.sleep(0.7)
                 assert world.job(job)["state"] == "ready"
             else:
-                assert world.wait(job, timeout=3)["state"] == "succeeded"
+                assert world.wait(job, timeout=4)["state"] == "succeeded"
 

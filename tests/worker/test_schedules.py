@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 
 from conftest import wait_for
+from patience import within
 
 SECONDS = 10
 
@@ -62,7 +63,7 @@ def kill_launcher(world, launcher):
     there = ours(world)
     places = {there[p][1] for p in below(launcher.pid) if p in there}
     launcher.kill()
-    launcher.wait(10)
+    launcher.wait(within(10))
     for _ in range(20):
         left = [p for p, (_, place) in ours(world).items() if place in places]
         for p in left:
@@ -110,7 +111,7 @@ def test_random_schedule(world, seed):
     kinds = handlers(world)
     alive = [start(world, name) for name in ("default", "default:2", "default:3")]
     ids, end = [], time.monotonic() + SECONDS
-    while time.monotonic() < end:
+    while time.monotonic() < end or (len(ids) < 100 and time.monotonic() < end + within(SECONDS)):
         ids += [world.enqueue(rng.choice(kinds), unique_key=f"k{len(ids)}") for _ in range(rng.randrange(1, 12))]
         if len(ids) > 3:
             try:
