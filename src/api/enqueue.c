@@ -366,15 +366,15 @@ static void send_batch(Enqueuer *e)
 
 /* ---- asking ---- */
 
-static bool is_among(const char *id, const char *const *ids, unsigned n)
+static const StoreFound *find_job(const char *id, const StoreFound *found, unsigned n)
 {
         for (unsigned i = 0; i < n; i++)
-                if (streq(id, ids[i]))
-                        return true;
-        return false;
+                if (streq(id, found[i].job))
+                        return found + i;
+        return NULL;
 }
 
-static void settle_doubt(Enqueuer *e, EnqueueOrder *o, const char *const *ids, unsigned n_ids)
+static void settle_doubt(Enqueuer *e, EnqueueOrder *o, const StoreFound *found, unsigned n_rows)
 {
         unsigned n_found = 0;
         unsigned n = o->n_jobs;
@@ -382,7 +382,7 @@ static void settle_doubt(Enqueuer *e, EnqueueOrder *o, const char *const *ids, u
 
         /* One id tells of all: they were committed together. But with keys some may be others'. */
         for (unsigned i = 0; i < n; i++)
-                n_found += is_among(o->jobs[i].id, ids, n_ids);
+                n_found += find_job(o->jobs[i].id, found, n_rows) != NULL;
         if (n_found == 0 && ++o->tries <= TRIES_MAX) {
                 o->alone = true;
                 move_order(o, ORDER_QUEUED, true);
@@ -394,7 +394,10 @@ static void settle_doubt(Enqueuer *e, EnqueueOrder *o, const char *const *ids, u
         }
         rows = new0(EnqueueRow, n);
         for (unsigned i = 0; rows && i < n; i++) {
+                const StoreFound *f = find_job(o->jobs[i].id, found, n_rows);
+
                 rows[i].outcome = ENQUEUE_CREATED;
+                rows[i].state = f ? job_state_from_string(f->state) : JOB_NONE;
                 memcpy(rows[i].job, o->jobs[i].id, UUID_TEXT_SIZE);
         }
         e->stats.n_created += n;
@@ -402,7 +405,7 @@ static void settle_doubt(Enqueuer *e, EnqueueOrder *o, const char *const *ids, u
         free_rows(rows, n);
 }
 
-static void on_found(int error, const char *const *ids, unsigned n_ids, void *userdata)
+static void on_found(int error, const StoreFound *found, unsigned n_found, void *userdata)
 {
         Enqueuer *e = userdata;
 
@@ -415,7 +418,7 @@ static void on_found(int error, const char *const *ids, unsigned n_ids, void *us
                 else if (error < 0)
                         move_order(o, ORDER_DOUBT, false);
                 else
-                        settle_doubt(e, o, ids, n_ids);
+                        settle_doubt(e, o, found, n_found);
         }
         if (error == 0 || store_is_connected(e->store))
                 enqueuer_kick(e);

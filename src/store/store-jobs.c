@@ -14,6 +14,12 @@ static const StoreColumn enqueued_columns[] = {
 };
 DEFINE_ROWS_DECODER(decode_enqueued, StoreEnqueued, StoreEnqueuedCallback, enqueued_columns)
 
+static const StoreColumn found_columns[] = {
+        COLUMN(COLUMN_TEXT, StoreFound, job),
+        COLUMN(COLUMN_TEXT, StoreFound, state),
+};
+DEFINE_ROWS_DECODER(decode_found, StoreFound, StoreFoundCallback, found_columns)
+
 static const StoreColumn id_columns[] = { { COLUMN_TEXT, 0 } };
 typedef const char *const *StoreIds;
 
@@ -75,11 +81,11 @@ static int send_ids(Store *s, const PqStatement *statement, const char *const *i
         return store_send(s, statement, &p, call);
 }
 
-int store_find_jobs(Store *s, const char *const *ids, unsigned n_ids, StoreIdsCallback callback,
+int store_find_jobs(Store *s, const char *const *ids, unsigned n_ids, StoreFoundCallback callback,
         void *userdata, StoreRequest **ret_request)
 {
         return send_ids(s, &sql_find_jobs, ids, n_ids,
-                STORE_CALL(decode_ids, callback, userdata, ret_request));
+                STORE_CALL(decode_found, callback, userdata, ret_request));
 }
 
 int store_find_ended(Store *s, const char *const *ids, unsigned n_ids, StoreIdsCallback callback,

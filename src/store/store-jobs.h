@@ -24,8 +24,16 @@ int store_enqueue_batch(Store *s, const char *jobs, StoreEnqueuedCallback callba
 
 typedef void (*StoreIdsCallback)(int error, const char *const *ids, unsigned n_ids, void *userdata);
 
+typedef struct StoreFound {
+        const char *job;
+        const char *state;
+} StoreFound;
+
+typedef void (*StoreFoundCallback)(
+        int error, const StoreFound *rows, unsigned n_rows, void *userdata);
+
 /* Which of these jobs exist; which of them have ended. */
-int store_find_jobs(Store *s, const char *const *ids, unsigned n_ids, StoreIdsCallback callback,
+int store_find_jobs(Store *s, const char *const *ids, unsigned n_ids, StoreFoundCallback callback,
         void *userdata, StoreRequest **ret_request);
 int store_find_ended(Store *s, const char *const *ids, unsigned n_ids, StoreIdsCallback callback,
         void *userdata, StoreRequest **ret_request);

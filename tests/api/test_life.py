@@ -398,3 +398,23 @@ def test_a_cancel_in_a_transaction_that_is_left_open_holds_up_nobody_else(api):
     assert api.create()["state"] == "ready"
     open_transaction.rollback()
     assert api.post(f"/api/jobs/{job['id']}/cancel").status == 200
+
+
+def test_an_answer_that_was_lost_after_its_commit(api, server, database):
+    """The connection goes while the commit waits for a standby: the jobs are there, which the API asks before it answers."""
+    replies = []
+    later = threading.Thread(target=lambda: replies.append(api.post("/api/jobs", {"kind": "echo", "delay": "1h"})))
+    server.sql("alter system set synchronous_standby_names = 'nobody'")
+    try:
+        server.sql("select pg_reload_conf()")
+        wait_for(lambda: database.value("show synchronous_standby_names") == "nobody", what="the setting")
+        later.start()
+        waits = "select max(pid) from pg_stat_activity where usename = 'reeve_api' and wait_event = 'SyncRep'"
+        pid = wait_for(lambda: database.value(waits), what="a commit that waits")
+        assert database.value("select pg_terminate_backend(%s, 60000)", pid)
+    finally:
+        server.sql("alter system reset synchronous_standby_names")
+        server.sql("select pg_reload_conf()")
+    later.join(within(30))
+    assert replies[0].status == 202 and replies[0].json["state"] == "scheduled", replies
+    assert database.value("select count(*) from reeve.job") == 1
