@@ -172,7 +172,7 @@ def test_a_change_is_seen_at_once(database, control, start):
         control.change("set-flag-percent", "async", 100000 if i % 2 == 0 else 0)
         took.append(seen(api, value=i % 2 == 0))
     print(f"a change was seen after {statistics.median(took) * 1000:.1f} ms (median), {max(took) * 1000:.1f} ms (most)")
-    assert max(took) < 1
+    assert max(took) < within(1)
     control.change("archive-flag", "async")
     wait_for(lambda: api.post("/ofrep/v1/evaluate/flags/async").status == 404, 1, "archived")
     control.create("new", enabled=True, percent=100000)
@@ -206,7 +206,7 @@ def test_a_lost_listener_is_made_up_for_by_polling(database, control, start):
     with database.server.stop_backend(pid):  # it hears nothing and says nothing
         control.change("set-flag-percent", "async", 100000)
         took = seen(api, value=True, timeout=15)
-    assert took < 12
+    assert took < within(12)
 
 
 def test_many_changes_at_once_end_with_the_last(database, control, start):

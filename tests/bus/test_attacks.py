@@ -4,6 +4,7 @@ import time
 
 import pytest
 from conftest import FLAG, INTERACTIVE, MANAGER, NAME, PROPERTIES, ROOT, Client, Daemon, Failed, Gio, Polkit, Variant, api, flag_path, spin
+from patience import within
 
 ERROR = "org.freedesktop.DBus.Error."
 
@@ -93,7 +94,7 @@ def test_a_thousand_changes_at_once_by_one_client(wide):
     assert 512 <= len(done) and len(polkit.asked) - before == len(done)
     assert len(manager.history("flag/a")) == 1 + len(done)
     assert client.get(flag_path("a"), FLAG, "Etag") == f'"{1 + len(done)}"'
-    assert slowest < 3
+    assert slowest < within(3)
 
 
 def test_prompts_of_one_user_leave_room_for_others(wide):
@@ -109,7 +110,7 @@ def test_prompts_of_one_user_leave_room_for_others(wide):
         spin(lambda: len(polkit.prompts) == 16, what="prompts")
         p = client.send(ROOT, MANAGER, "SetFlagPercent", Variant("(sds)", ("a", 50, "")))
         p.wait()
-        assert p.seconds < 5 and len(polkit.prompts) == 16
+        assert p.seconds < within(5) and len(polkit.prompts) == 16
         polkit.answer("no")
         spin(lambda: len(polkit.prompts) == 16, what="the next one's turn")
     finally:
@@ -133,7 +134,7 @@ def test_a_client_with_a_thousand_calls_leaves(wide):
     polkit.says = "yes"
     p = client.send(ROOT, MANAGER, "SetFlagPercent", Variant("(sds)", ("a", 52, "")))
     p.wait()
-    assert p.seconds < 5 and [e for e, *_ in manager.history("flag/a")] == ["create", "set-percent"]
+    assert p.seconds < within(5) and [e for e, *_ in manager.history("flag/a")] == ["create", "set-percent"]
 
 
 def test_clients_that_come_and_leave(wide):

@@ -209,5 +209,5 @@ def test_properties_are_read_while_statements_wait(manager, client, database):
         t = time.monotonic()
         client.objects()
         slowest = max(slowest, time.monotonic() - t)
-    assert slowest < 1, "the statement waits for longer"
+    assert slowest < min(within(1), 3), "the statement waits for longer"
     blocker.rollback()

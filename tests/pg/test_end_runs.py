@@ -620,7 +620,7 @@ def test_ten_thousand_children_are_made_and_cancelled(queue):
     assert w.cancel(run["id"]) == "cancelled"
     t2 = time.monotonic()
     print(f"spawn {t1 - t0:.1f} s, cancel {t2 - t1:.1f} s")
-    assert t1 - t0 < 15 and t2 - t1 < 15, "longer than a worker waits for a statement"
+    assert t1 - t0 < within(15) and t2 - t1 < within(15), "longer than a worker waits for a statement"
     assert queue.root.value("select count(*) from reeve.done") == 10001
     queue.check()
 

@@ -362,14 +362,14 @@ def test_a_stopped_backend_is_degraded_and_not_restarted(world):
         time.sleep(0.1)
     with world.db.server.stop_backend(pid):
         wait_for(lambda: w.notify.status.startswith("degraded"), 5, "degraded within 5 s")
-        assert time.monotonic() - t0 < within(5)
+        assert time.monotonic() - t0 < min(within(5), 12)
         id = world.enqueue("echo", 2)
         # Its statement overruns after 15 s: the connection is given up, another backend serves. systemd would have
         # killed it after 6 s without a sign.
         assert world.wait(id, timeout=25)["result"] == 2
     fed = [t for t, _ in w.notify.lines("WATCHDOG=1", t0)]
     gaps = [b - a for a, b in zip([t0] + fed, fed + [time.monotonic()])]
-    assert max(gaps) < 6, gaps
+    assert max(gaps) < min(within(6), 12), gaps  # not the 15 s
     assert w.process.poll() is None
 
 
