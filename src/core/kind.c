@@ -327,6 +327,12 @@ static void check_together(Kind *k, Check *c)
                         "%s= needs RateLimit=", k->rate_key ? "RateLimitKey" : "RateBurst");
         else if (k->rate_limit.n > 0 && k->rate_burst == 0)
                 k->rate_burst = kind_rate_burst(&k->rate_limit);
+        /* How far ahead a bucket can be: the database has no instant beyond some 290,000 years. */
+        if (k->rate_limit.n > 0 &&
+                k->rate_limit.interval_usec / k->rate_limit.n > REEVE_SPAN_MAX_USEC / k->rate_burst)
+                finding(c, CONF_ERROR, find_item(c->conf, "Kind", "RateBurst"),
+                        "RateBurst= would be whole again after more than ten years at this "
+                        "RateLimit=");
         if (k->missed != KIND_MISSED_SKIP && !k->on_calendar)
                 finding(c, CONF_WARNING, find_item(c->conf, "Kind", "Missed"),
                         "Missed= does nothing without OnCalendar=");

@@ -165,6 +165,28 @@ static void test_the_burst_of_a_rate(void **state)
         assert_null(k->rate_key);
 }
 
+/* Otherwise the database's claims fail, those of all kinds with limits. */
+static void test_a_burst_is_no_longer_than_ten_years(void **state)
+{
+        static const char *const far[] = {
+                "1/3650d\nRateBurst=2\n",
+                "3/1d\nRateBurst=10951\n",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(far); i++) {
+                _cleanup_(strbuf_done) StrBuf b = {};
+                Kind *k = NULL;
+                Findings f;
+
+                strbuf_printf(&b, "[Exec]\nStart=/bin/a\n[Kind]\nRateLimit=%s", far[i]);
+                assert_int_equal(make(strbuf_str(&b), &f, &k), -EINVAL);
+                assert_int_equal(f.line, 5);
+                assert_non_null(strstr(f.text, "ten years"));
+        }
+        kind_free(good("[Exec]\nStart=/bin/a\n[Kind]\nRateLimit=1/3650d\n"));
+        kind_free(good("[Exec]\nStart=/bin/a\n[Kind]\nRateLimit=3/1d\nRateBurst=10950\n"));
+}
+
 /* Each with the line that must be named. */
 static void test_a_wrong_value_keeps_the_kind_out_and_names_its_line(void **state)
 {
@@ -374,6 +396,7 @@ int main(void)
                 cmocka_unit_test(test_every_key),
                 cmocka_unit_test(test_http),
                 cmocka_unit_test(test_the_burst_of_a_rate),
+                cmocka_unit_test(test_a_burst_is_no_longer_than_ten_years),
                 cmocka_unit_test(test_a_wrong_value_keeps_the_kind_out_and_names_its_line),
                 cmocka_unit_test(test_unknown_keys_warn_only),
                 cmocka_unit_test(test_all_errors_are_told_at_once),
