@@ -85,8 +85,8 @@ class Session:
 
     # ---- the statements with the arguments that matter
 
-    def register(self, name="default", host="h1", kinds=("echo", "slow")):
-        return self.run("register-instance", host, name, "boot", 1, "0", 1, list(kinds), ["default"], 10)[0]["id"]
+    def register(self, name="default", host="h1", kinds=("echo", "slow"), queues=("*",)):
+        return self.run("register-instance", host, name, "boot", 1, "0", 1, list(kinds), list(queues), 10)[0]["id"]
 
     def lanes(self, known=()):
         return self.run("find-lanes", sorted(known))

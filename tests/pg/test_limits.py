@@ -209,6 +209,67 @@ def test_a_paused_queue_does_not_hold_the_key(queue):
     queue.check()
 
 
+@pytest.mark.parametrize("queues, kinds", [
+    (["default"], ["echo"]), (["*", "!far"], ["echo"]), (["!far", "default"], ["echo"]), (["*"], ["slow"])])
+def test_a_queue_that_nobody_serves_does_not_hold_the_key(queue, queues, kinds):
+    """Whether no pool has it, or the workers of those that do lack the kind."""
+    queue.limit("echo", 1)
+    queue.root.sql("update reeve.instance set queues = %s, kinds = %s", queues, kinds)
+    queue.worker.register("second", queues=["default"])
+    far = [queue.worker.add(queue="far", priority=p) for p in (5, 9)]
+    jobs = [queue.worker.add() for _ in range(4)]
+    for job in jobs:
+        queue.unblock()
+        (run,) = queue.worker.claim_limited(5, lanes=[(queue.lane(), FIRST, 5)])
+        assert run["id"] == job
+        queue.worker.end(run)
+    assert "running" not in states(queue, far)
+    # A worker comes that serves it; one that drains would not do.
+    i = queue.worker.register("far", queues=["far"])
+    queue.root.sql("update reeve.instance set state = 'draining' where id = %s", i)
+    queue.worker.end(*queue.worker.claim_limited(5))
+    queue.unblock()
+    assert "blocked" in states(queue, far) or queue.root.value("select count(*) from reeve.done") == 6
+    queue.root.sql("update reeve.instance set state = 'idle' where id = %s", i)
+    for _ in far:
+        queue.unblock()
+        queue.worker.end(*queue.worker.claim_limited(5))
+    assert states(queue, far) == ["succeeded"] * 2
+    queue.check()
+
+
+def test_many_that_are_ready_where_it_is_paused_let_no_more_go_on(queue):
+    """Each second two more would have been ready that nobody may run."""
+    paused = [queue.worker.add(queue="p") for _ in range(300)]
+    queue.root.sql("insert into reeve.queue (name, paused, changed_by) values ('p', true, 'x')")
+    queue.limit("echo", 2)
+    queue.root.sql("update reeve.ready set token = 'limit:echo:='")
+    jobs = [queue.worker.add() for _ in range(20)]
+    for _ in range(5):
+        queue.unblock()
+    assert states(queue, jobs).count("ready") == 2
+    assert states(queue, paused) == ["ready"] * 300
+
+
+@pytest.mark.parametrize("words, victim, evil, together", [
+    ("tenant /user", user(7, tenant="a"), {"tenant": "b", "concurrency_key": "a\x1f7"}, False),
+    ("tenant /user", user(7, tenant="a"), {"tenant": "b", "concurrency_key": "7"}, False),
+    ("tenant /user", user(7, tenant="a"), {"tenant": "a", "concurrency_key": "7"}, True),
+    ("/user tenant", user(7, tenant="a"), {"tenant": "b", "concurrency_key": "7\x1fa"}, False),
+    ("/user tenant /x", user(7, tenant="a"), {"tenant": "a", "concurrency_key": "7"}, False),  # "7", "a" and no third
+    ("tenant", {"tenant": "a"}, {"tenant": "b", "concurrency_key": "a"}, False),
+    ("tenant", {"tenant": "b"}, {"tenant": "b", "concurrency_key": "x"}, True),  # nor past one's own limit
+    ("subject", {"subject": "5"}, {"subject": "6", "concurrency_key": "5"}, False),
+    ("subject /user", user(7, subject="5"), {"subject": "5", "concurrency_key": "7"}, True),
+    ("/user /x", {"payload": {"user": 7, "x": 1}}, {"concurrency_key": "7\x1f1"}, True),
+])
+def test_a_key_of_ones_own_is_not_the_tenant_nor_the_subject(queue, words, victim, evil, together):
+    queue.limit("echo", 1, *words.split())
+    queue.worker.add(**victim)
+    queue.worker.add(**evil)
+    assert len(queue.worker.claim_limited(10)) == (1 if together else 2)
+
+
 def test_cancelled_while_it_is_blocked_or_ready(queue):
     queue.limit("echo", 1)
     a, b, c, d = (queue.worker.add() for _ in range(4))

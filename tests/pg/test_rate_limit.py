@@ -214,3 +214,25 @@ def test_a_long_line_is_not_walked(queue):
     large = costs()
     assert all(b <= 2 * a + 60 for a, b in zip(small, large)), (small, large)
     queue.check()
+
+
+@pytest.mark.parametrize("why", ["paused", "nobody serves it"])
+def test_a_line_that_nobody_may_take_is_not_asked_for_all_the_time(queue, why):
+    """There is room, so the time of the first in line has come; but it stands where nobody takes it."""
+    queue.rate("echo", 10, 1, burst=1)
+    queue.worker.enqueue(*[{"queue": "p"}] * 5)
+    queue.worker.claim_limited(5)
+    if why == "paused":
+        queue.root.sql("insert into reeve.queue (name, paused, changed_by) values ('p', true, 'x')")
+    else:
+        queue.root.sql("update reeve.instance set queues = '{default}'")
+    end_all(queue)
+    pass_time(queue, 5)
+    for _ in range(3):
+        assert queue.worker.run("wake-buckets", 100)[0]["n"] == 0
+    row = queue.worker.run("wake-buckets", 100)[0]
+    assert row["next_usec"] > 500_000  # and not 2 ms, of every worker
+    queue.root.sql("update reeve.queue set paused = false")
+    queue.root.sql("update reeve.instance set queues = '{*}'")
+    assert queue.unblock() == 1
+    queue.check()
