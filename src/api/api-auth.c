@@ -130,6 +130,8 @@ struct Keyring {
         CachedKey *good[CACHE_SIZE];
         CachedKey *wrong[CACHE_SIZE];
         Failures failures[ADDRESSES];
+        StoreRequest *question; /* about the keys of calls */
+        usec_t checked_usec;
 };
 
 typedef struct Bearer {
@@ -146,15 +148,20 @@ int keyring_new(Keyring **ret)
 void keyring_forget(Keyring *k)
 {
         for (unsigned i = 0; i < CACHE_SIZE; i++) {
-                k->good[i] = mfree(k->good[i]);
+                if (k->good[i])
+                        k->good[i]->until_usec = 0; /* see was_good() */
                 k->wrong[i] = mfree(k->wrong[i]);
         }
 }
 
 Keyring *keyring_free(Keyring *k)
 {
+        for (unsigned i = 0; k && i < CACHE_SIZE; i++) {
+                free(k->good[i]);
+                free(k->wrong[i]);
+        }
         if (k)
-                keyring_forget(k);
+                store_request_cancel(k->question);
         return mfree(k);
 }
 
@@ -195,7 +202,7 @@ static CachedKey **cache_place(CachedKey **cache, const char *hash)
         return cache + strtoul(byte, NULL, 16) % CACHE_SIZE;
 }
 
-/* now 0: however old. */
+/* now 0: however old, but not what is forgotten. */
 static const CachedKey *cache_find(Keyring *k, const char *hash, usec_t now)
 {
         const CachedKey *found[] = { *cache_place(k->good, hash), *cache_place(k->wrong, hash) };
@@ -204,6 +211,15 @@ static const CachedKey *cache_find(Keyring *k, const char *hash, usec_t now)
                 if (found[i] && streq(found[i]->hash, hash) && now < found[i]->until_usec)
                         return found[i];
         return NULL;
+}
+
+/* Whether it was good when it was looked up last: who guesses at the same address keeps it out of
+ * nothing. */
+static bool was_good(Keyring *k, const char *hash)
+{
+        const CachedKey *key = *cache_place(k->good, hash);
+
+        return key && streq(key->hash, hash);
 }
 
 static Failures *failures_of(Keyring *k, HttpRequest *r)
@@ -295,6 +311,8 @@ static void on_key(int error, const char *const *row, void *userdata)
         c->data = NULL;
         if (call_failed(c, error))
                 return;
+        if (!row && was_good(ring, b.hash))
+                *cache_place(ring->good, b.hash) = mfree(*cache_place(ring->good, b.hash));
         key = *place ? *place : new0(CachedKey, 1);
         if (call_failed(c, key ? 0 : -ENOMEM))
                 return;
@@ -334,7 +352,7 @@ void bearer_identify(Call *c, CallReady ready)
                 judge(c, key, ready);
                 return;
         }
-        if (is_blocked(failures_of(ring, c->request), now)) {
+        if (!was_good(ring, hash) && is_blocked(failures_of(ring, c->request), now)) {
                 too_often(c);
                 return;
         }
@@ -355,4 +373,73 @@ void bearer_identify(Call *c, CallReady ready)
         c->data = b;
         c->cleanup = free_bearer;
         (void) call_failed(c, store_get_api_key(c->api->store, hash, on_key, c, &c->pending));
+}
+
+/* ---- keys that are revoked, or expire, while a call is being answered ---- */
+
+bool call_lost_key(Call *c)
+{
+        if (!c->key_gone)
+                return false;
+        refuse(c, "This key was revoked, or has expired, meanwhile."); /* frees it */
+        return true;
+}
+
+static bool is_named(const char *const *ids, unsigned n, int64_t key)
+{
+        for (unsigned i = 0; i < n; i++)
+                if (strtoll(ids[i], NULL, 10) == key)
+                        return true;
+        return false;
+}
+
+static void on_good_keys(int error, const char *const *ids, unsigned n, void *userdata)
+{
+        Api *a = userdata;
+        Call *next;
+
+        a->keyring->question = NULL;
+        if (error < 0)
+                return;
+        for (Call *c = a->calls; c; c = next) {
+                next = c->next;
+                /* One that began meanwhile was not asked for: its key was good a moment ago. */
+                if (!c->key_asked || c->key_gone || is_named(ids, n, c->caller.key))
+                        continue;
+                c->key_gone = true;
+                if (c->revoked)
+                        c->revoked(c);
+        }
+}
+
+void keys_check(Api *a)
+{
+        Keyring *k = a->keyring;
+        _cleanup_(freep) int64_t *keys = NULL;
+        unsigned n = 0, n_calls = 0;
+
+        k->checked_usec = now_usec(CLOCK_MONOTONIC);
+        k->question = store_request_cancel(k->question); /* asked before what is known now */
+        for (const Call *c = a->calls; c; c = c->next)
+                n_calls++;
+        keys = new0(int64_t, n_calls);
+        if (!keys || !store_is_connected(a->store))
+                return;
+        for (Call *c = a->calls; c; c = c->next) {
+                unsigned i = 0;
+
+                c->key_asked = c->caller.key != 0;
+                while (i < n && keys[i] != c->caller.key)
+                        i++;
+                if (c->key_asked && i == n)
+                        keys[n++] = c->caller.key;
+        }
+        if (n > 0)
+                (void) store_find_good_keys(a->store, keys, n, on_good_keys, a, &k->question);
+}
+
+void keys_watch(Api *a, usec_t now)
+{
+        if (now - a->keyring->checked_usec >= CACHED_USEC)
+                keys_check(a);
 }

@@ -15,9 +15,17 @@ void roles_with(ApiRight right, char *ret, size_t size);
 int rates_new(Api *a, SettingsRate **ret);
 /* Counts a request of a key by a route with a limit, then calls ready, or answers with 429. */
 void rate_check(Call *c, CallReady ready);
+typedef struct Keyring Keyring;
 int keyring_new(Keyring **ret);
 Keyring *keyring_free(Keyring *k);
+/* Has each key looked up again. */
 void keyring_forget(Keyring *k);
+/* Asks whether the keys of the calls that are being answered are still good. Where one is not,
+ * key_gone is set and revoked called; every KEYS_USEC, and at once where a key is revoked. */
+void keys_check(Api *a);
+void keys_watch(Api *a, usec_t now);
+/* Answers a call whose key was revoked while it was being answered: true. */
+bool call_lost_key(Call *c);
 
 /* Whether the caller may see what belongs to them. */
 bool caller_sees(const Caller *k, const char *tenant, const char *subject);

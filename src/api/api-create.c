@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "api-create.h"
+#include "api-auth.h"
 #include "api-jobs.h"
 
 #include <stdio.h>
@@ -125,6 +126,21 @@ static void put_row(JsonWriter *w, const EnqueueRow *row)
                 json_put_string(w, "state", job_state_to_string(row->state));
 }
 
+/* A unique_key is the tenant's, so what is there may be of another subject. */
+static void on_existing(int error, const char *const *row, void *userdata)
+{
+        Call *c = userdata;
+
+        c->pending = NULL;
+        if (call_failed(c, error))
+                return;
+        if (row && !caller_sees(&c->caller, row[STORE_JOB_TENANT], row[STORE_JOB_SUBJECT]))
+                call_problem(c, PROBLEM_CONFLICT,
+                        "There is such a job already, of another subject: unique_key.");
+        else
+                call_show_job(c, 200);
+}
+
 static void reply_one(Create *k, const EnqueueRow *row)
 {
         Call *c = k->call;
@@ -135,6 +151,11 @@ static void reply_one(Create *k, const EnqueueRow *row)
         (void) snprintf(c->id, sizeof(c->id), "%s", row->job);
         if (k->reply) {
                 k->reply(k, row);
+                return;
+        }
+        if (row->outcome == ENQUEUE_EXISTS && c->caller.subject[0]) {
+                (void) call_failed(
+                        c, store_get_job(c->api->store, c->id, on_existing, c, &c->pending));
                 return;
         }
         if (row->outcome == ENQUEUE_EXISTS) {
@@ -234,6 +255,8 @@ void create_go_on(Create *k)
         Call *c = k->call;
         char detail[256];
 
+        if (call_lost_key(c))
+                return;
         if (k->n_errors > 0) {
                 reply_errors(k);
                 return;

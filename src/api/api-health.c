@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <systemd/sd-daemon.h>
 
+#include "api-auth.h"
 #include "api-private.h"
 #include "event-feed.h"
 #include "log.h"
@@ -123,6 +124,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
         if (now >= a->started_usec + ACCEPT_USEC)
                 api_accept(a);
         api_update_status(a);
+        keys_watch(a, now);
         if (a->watchdog_usec > 0 && is_healthy(a, now))
                 (void) sd_notify(false, "WATCHDOG=1");
         r = sd_event_source_set_time_relative(

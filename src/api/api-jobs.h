@@ -35,6 +35,7 @@ bool call_has_field(Call *c, int r, const JsonError *e);
 /* What the caller may touch of the job c->id. */
 StoreAct call_act(const Call *c, const char *reason);
 
+typedef struct Waiters Waiters;
 int waiters_new(Api *a, Waiters **ret);
 Waiters *waiters_free(Waiters *w);
 /* Calls ready when the call's job has ended, or after the time. The call's data is the waiter's

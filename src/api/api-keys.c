@@ -4,7 +4,6 @@
 
 #include "api-auth.h"
 #include "api-jobs.h"
-#include "event-feed.h"
 #include "parse-util.h"
 #include "sha256.h"
 #include "store-key.h"
@@ -79,9 +78,10 @@ static const char *read_key(const JsonValue *v, StoreApiKey *key)
                 key->tenant = NULL;
         if (key->tenant && streq(key->role, "admin"))
                 return "tenant: an admin's key is for all, since it can make keys for all";
+        /* Of an empty one it would be thought that the key is for all. */
         if (json_get_string(v, "subject", &key->subject, NULL) < 0 ||
-                (key->subject && strlen(key->subject) > REEVE_SUBJECT_MAX))
-                return "subject: expected a string of at most 256 bytes";
+                (key->subject && (!*key->subject || strlen(key->subject) > REEVE_SUBJECT_MAX)))
+                return "subject: expected a string of 1 to 256 bytes";
         if (json_get_bool(v, "act_for_subjects", &key->acts, NULL) < 0)
                 return "act_for_subjects: expected true or false";
         if (json_get_string(v, "expires_at", &key->expires, NULL) < 0 ||
@@ -152,7 +152,7 @@ static void on_revoked(int error, const char *const *row, void *userdata)
         if (call_failed(c, error))
                 return;
         keyring_forget(c->api->keyring);
-        feed_check_keys(c->api->feed);
+        keys_check(c->api);
         if (row)
                 call_reply(c, http_response_new(204), 204);
         else

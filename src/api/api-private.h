@@ -66,6 +66,8 @@ struct Call {
         void *data;
         char *fields[CALL_FIELDS][2]; /* names and values for its answer */
         CallReady ready; /* once it is known how often the caller has asked */
+        CallReady revoked; /* while it waits: its key is not good any more; NULL: noted only */
+        bool key_asked, key_gone;
         usec_t started_usec;
 };
 
@@ -76,9 +78,7 @@ typedef struct RouteCount {
         usec_t usec;
 } RouteCount;
 
-typedef struct Waiters Waiters;
 typedef struct Feed Feed;
-typedef struct Keyring Keyring;
 
 struct Api {
         sd_event *event;
@@ -92,10 +92,10 @@ struct Api {
         unsigned n_routes, n_fds;
         HttpServer *server;
         Enqueuer *enqueuer;
-        Waiters *waiters;
+        struct Waiters *waiters;
         Feed *feed;
         struct Pullers *pullers;
-        Keyring *keyring;
+        struct Keyring *keyring;
         FlagSet *flags;
         Call *calls;
         int *fds;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "api-pull.h"
 
+#include "api-auth.h"
 #include "api-jobs.h"
 #include "lane-table.h"
 #include "log.h"
@@ -71,6 +72,18 @@ static void free_puller(Call *c)
         free(p);
         c->data = NULL;
         c->cleanup = NULL;
+        c->revoked = NULL;
+}
+
+/* What is being claimed for it just now is its last. */
+static void on_revoked(Call *c)
+{
+        const Puller *p = c->data;
+
+        if (p == p->all->served)
+                return;
+        free_puller(c);
+        (void) call_lost_key(c);
 }
 
 /* ---- what a claim gave ---- */
@@ -380,6 +393,7 @@ static void wait_for_jobs(Puller *p)
         *(all->last ? &all->last->next : &all->first) = p;
         all->last = p;
         all->n++;
+        p->call->revoked = on_revoked;
         all->poll_usec = POLL_MIN_USEC;
         begin_round(all);
 }

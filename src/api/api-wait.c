@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "api-auth.h"
 #include "api-jobs.h"
 
 /* Long polls. One statement asks for all jobs that anybody waits for. */
@@ -34,6 +35,13 @@ static void free_waiter(Call *c)
         free(w);
         c->data = NULL;
         c->cleanup = NULL;
+        c->revoked = NULL;
+}
+
+static void on_revoked(Call *c)
+{
+        free_waiter(c);
+        (void) call_lost_key(c);
 }
 
 static void release(Waiter *w)
@@ -146,6 +154,7 @@ int waiters_add(Waiters *all, Call *c, usec_t usec, CallReady ready)
         all->last = w;
         c->data = w;
         c->cleanup = free_waiter;
+        c->revoked = on_revoked;
         if (all->n++ == 0) {
                 (void) sd_event_source_set_time_relative(all->timer, POLL_USEC / 10);
                 (void) sd_event_source_set_enabled(all->timer, SD_EVENT_ONESHOT);

@@ -245,6 +245,8 @@ static void collect_done(HttpRequest *r, void *userdata)
         HttpBodyDone done = k->done;
 
         pop_collector(c);
+        if (call_lost_key(c))
+                return;
         done(r, strbuf_str(&body), body.len, c);
 }
 

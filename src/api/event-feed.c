@@ -3,14 +3,12 @@
 
 #include "log.h"
 #include "sse.h"
-#include "store-key.h"
 
 #define POLL_USEC (100 * USEC_PER_MSEC)
 #define REST_FACTOR                                                                                \
         4U /* a question that took long is not asked again for so many times as long               \
             */
 #define PASS_USEC (500 * USEC_PER_MSEC) /* between looks for silent streams */
-#define KEYS_USEC (5 * USEC_PER_SEC) /* as long as keys are cached (api-auth.c) */
 #define RUNS_USEC (20 * USEC_PER_SEC) /* a claim is committed long before it is so old */
 
 struct Feed {
@@ -22,10 +20,10 @@ struct Feed {
         StrBuf id; /* the same as text */
         int64_t runs_old, runs_new; /* seen before two, and at the last of these times ... */
         usec_t runs_usec;
-        StoreRequest *question, *key_question;
+        StoreRequest *question;
         char *behind; /* the id the question goes on from; NULL: the tail's */
         bool tail_was_last;
-        usec_t asked_usec, due_usec, pass_usec, keys_usec;
+        usec_t asked_usec, due_usec, pass_usec;
         sd_event_source *timer;
         FeedStats stats;
 };
@@ -51,7 +49,6 @@ static void unlink_stream(Feed *f, EventStream *s)
 static void forget(Feed *f)
 {
         f->question = store_request_cancel(f->question);
-        f->key_question = store_request_cancel(f->key_question);
         f->behind = mfree(f->behind);
         f->tail = event_batch_unref(f->tail);
         f->runs_old = f->runs_new = 0;
@@ -366,52 +363,6 @@ static void ask(Feed *f)
                 f->due_usec = now + USEC_PER_SEC;
 }
 
-/* ---- keys ---- */
-
-static bool is_named(const char *const *ids, unsigned n, int64_t key)
-{
-        for (unsigned i = 0; i < n; i++)
-                if (strtoll(ids[i], NULL, 10) == key)
-                        return true;
-        return false;
-}
-
-static void on_good_keys(int error, const char *const *ids, unsigned n, void *userdata)
-{
-        Feed *f = userdata;
-
-        f->key_question = NULL;
-        if (error < 0)
-                return;
-        for (EventStream *s = f->first; s; s = s->next) {
-                int64_t key = s->call->caller.key;
-
-                /* One that began meanwhile was not asked for: its key was good a moment ago. */
-                if (key != 0 && s->checked && !s->closing && !is_named(ids, n, key))
-                        stream_close(s, "the key is not good any more", false);
-        }
-}
-
-void feed_check_keys(Feed *f)
-{
-        _cleanup_(freep) int64_t *keys = new0(int64_t, f->n);
-        unsigned n = 0;
-
-        f->keys_usec = now_usec(CLOCK_MONOTONIC);
-        f->key_question =
-                store_request_cancel(f->key_question); /* asked before what is known now */
-        if (!keys || !store_is_connected(f->api->store))
-                return;
-        for (EventStream *s = f->first; s; s = s->next) {
-                s->checked = s->call->caller.key != 0 && s->state > STREAM_ASKED;
-                if (s->checked)
-                        keys[n++] = s->call->caller.key;
-        }
-        if (n > 0)
-                (void) store_find_good_keys(
-                        f->api->store, keys, n, on_good_keys, f, &f->key_question);
-}
-
 /* ---- time ---- */
 
 /* Says something where nothing happens: proxies cut what is silent, and who has gone is noticed.
@@ -442,8 +393,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                 return 0;
         if (now - f->pass_usec >= PASS_USEC)
                 comment(f, now);
-        if (now - f->keys_usec >= KEYS_USEC)
-                feed_check_keys(f);
         ask(f);
         now = now_usec(CLOCK_MONOTONIC);
         next = f->due_usec > now && f->due_usec - now < POLL_USEC ? f->due_usec - now : POLL_USEC;

@@ -34,7 +34,6 @@ typedef struct EventStream {
         Call *call; /* NULL never; the stream is its data */
         struct EventStream *prev, *next;
         StreamState state;
-        bool checked; /* its key is being asked for */
         bool of_job; /* only the call's job, to its end */
         JobState job_state; /* as it was told last */
         uint64_t hash; /* of what was told last of the job */
@@ -63,8 +62,6 @@ Feed *feed_free(Feed *f); /* streams are gone: they go with their calls */
 void feed_get_stats(const Feed *f, FeedStats *ret);
 /* Ends all streams; they go on elsewhere. */
 void feed_stop(Feed *f);
-/* Looks now whose keys are still good. */
-void feed_check_keys(Feed *f);
 
 /* event-stream.c calls these. */
 /* Replies with a stream; the call lives until it ends, and is then freed. (api.c has it.) */

@@ -173,6 +173,14 @@ static ssize_t on_pull(HttpRequest *r, char *data, size_t max, void *userdata)
 
 /* ---- beginning ---- */
 
+static void on_revoked(Call *c)
+{
+        EventStream *s = c->data;
+
+        if (!s->closing)
+                stream_close(s, "the key is not good any more", false);
+}
+
 static void open_stream(EventStream *s, StreamState state)
 {
         Call *c = s->call;
@@ -186,6 +194,7 @@ static void open_stream(EventStream *s, StreamState state)
                 return;
         }
         s->state = state;
+        c->revoked = on_revoked;
         s->given_usec = now_usec(CLOCK_MONOTONIC);
         if (c->api->stopping)
                 s->closing = "stopping";

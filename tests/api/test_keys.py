@@ -1,6 +1,9 @@
 """Keys over TCP: roles, tenants, subjects, revocation, and who guesses."""
 import hashlib
 import itertools
+import socket
+import threading
+import time
 
 import pytest
 
@@ -62,6 +65,91 @@ def test_subjects(api):
     assert api.get(f"/api/jobs/{theirs}", seven, tcp=True).status == 404
     assert [j["id"] for j in api.get("/api/jobs", seven, tcp=True).json["jobs"]] == [mine]
     assert api.post("/api/jobs", {"kind": "echo", "subject": "8"}, none, tcp=True).status == 400
+    # A key of the tenant's that another subject has taken: said, and not shown.
+    unique = {"kind": "echo", "unique_key": "u"}
+    taken = api.post("/api/jobs", {**unique, "subject": "8"}, front, tcp=True).json["id"]
+    r = api.post("/api/jobs", unique, seven, tcp=True)
+    assert r.status == 409 and taken not in str(r)
+    assert api.post("/api/jobs", unique, front, tcp=True).json["id"] == taken
+    assert api.post("/api/jobs", {"kind": "echo", "unique_key": "v"}, seven, tcp=True).status == 202
+    assert api.post("/api/jobs", {"kind": "echo", "unique_key": "v"}, seven, tcp=True).status == 200
+
+
+def test_every_route_of_a_job_is_closed_to_others(api):
+    """By the description, so that a route which comes later is in it."""
+    kinds = {"echo": api.create(tenant="acme", subject="7")["id"], "pdf": api.create("pdf", tenant="acme", subject="7")["id"]}
+    strangers = [make(api, f"{role}{i}", role, **kw)[0] for role in ("submit", "read", "worker")
+                 for i, kw in enumerate(({"tenant": "other"}, {"subject": "8"}, {"tenant": "other", "act_for_subjects": True}))]
+    paths = api.get("/openapi.json").json["paths"]
+    n = 0
+    for path, methods in paths.items():
+        if "{id}" not in path:
+            continue
+        for method in methods.keys() & {"get", "post", "delete"}:
+            for h, job in itertools.product(strangers, kinds.values()):
+                r = api.call(method.upper(), path.replace("{id}", job).replace("{name}", "x"), None, h, tcp=True)
+                assert r.status in (403, 404), (method, path, r)
+                assert job not in r.headers.get("Location", "") and b'"state"' not in r.body
+                n += 1
+    assert n >= 13 * 2 * len(strangers)
+    assert api.db.sql("select count(*) from reeve.ready") == [(2,)] and api.db.sql("select count(*) from reeve.job") == [(2,)]
+    for h in strangers:
+        for path in ("/api/jobs", "/api/jobs?kind=echo", "/api/jobs?queue=default&state=ready",
+                     "/api/jobs?cursor=ffffffff-ffff-ffff-ffff-ffffffffffff", f"/api/jobs?cursor={max(kinds.values())[:-1]}f"):
+            assert api.get(path, h, tcp=True).json["jobs"] == [], path
+
+
+def revoke_elsewhere(api, name):
+    """As another reeve-api does it, of which this one is not told."""
+    api.db.sql("update reeve.api_key set revoked_at = now(), revoked_by = 'x' where name = %s", name)
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_a_key_revoked_while_a_job_is_waited_for(api, where):
+    h, key = make(api, "k")
+    job = api.create(tenant="acme")["id"]
+    got = []
+    t = threading.Thread(target=lambda: got.append(api.get(f"/api/jobs/{job}?wait=60s", h, tcp=True, timeout=90)))
+    t.start()
+    time.sleep(0.5)
+    if where == "here":
+        assert api.call("DELETE", f"/api/keys/{key}").status == 204
+    else:
+        revoke_elsewhere(api, "k")
+    t.join(60)
+    assert got and got[0].status == 401, got
+
+
+def test_a_key_revoked_while_a_puller_waits(api):
+    api.db.sql("update reeve.kind set lease_usec = 30000000 where name = 'echo'")
+    h, _ = make(api, "k", "worker")
+    got = []
+    t = threading.Thread(target=lambda: got.append(api.post(
+        "/api/queues/default/claim", {"kinds": ["echo"], "wait": "60s"}, h, tcp=True, timeout=90)))
+    t.start()
+    time.sleep(0.5)
+    revoke_elsewhere(api, "k")
+    t.join(60)
+    assert got and got[0].status == 401, got
+    api.create(tenant="acme")
+    assert api.db.sql("select count(*) from reeve.ready") == [(1,)]
+
+
+@pytest.mark.parametrize("type", ["application/octet-stream", "application/json"])
+def test_a_key_revoked_while_a_body_comes(api, type):
+    """What comes to its end later is not taken."""
+    h, key = make(api, "k")
+    body = b'{"kind":"echo"}' + b" " * 985
+    query = "" if "json" in type else "?kind=echo"
+    with socket.create_connection(api.tcp, timeout=60) as s:
+        s.sendall(f"POST /api/jobs{query} HTTP/1.1\r\nHost: a\r\nContent-Type: {type}\r\nContent-Length: 1000\r\n"
+                  f"Authorization: {h['Authorization']}\r\n\r\n".encode() + body[:500])
+        time.sleep(0.5)
+        assert api.call("DELETE", f"/api/keys/{key}").status == 204
+        time.sleep(0.5)
+        s.sendall(body[500:])
+        assert s.recv(4096).startswith(b"HTTP/1.1 401")
+    assert api.db.sql("select count(*) from reeve.job") == [(0,)]
 
 
 def test_revoked_and_expired(api):
@@ -85,11 +173,22 @@ def test_guessing_is_bounded(api):
     codes = [api.get("/api/jobs", {"Authorization": f"Bearer {next(near)}"}, tcp=True).status for _ in range(15)]
     assert codes[:10] == [401] * 10 and codes[-1] == 429
     assert api.get("/api/jobs", good, tcp=True).status == 200, "a key that is known goes on"
+    # Also when what is known of it is old, or was forgotten: who guesses behind the same proxy must not keep it out.
+    _, other = make(api, "other")
+    assert api.call("DELETE", f"/api/keys/{other}").status == 204
+    assert api.get("/api/jobs", {"Authorization": "Bearer x"}, tcp=True).status == 429
+    assert api.get("/api/jobs", good, tcp=True).status == 200
+    # But not for ever: revoked, it is as any wrong one.
+    api.db.sql("update reeve.api_key set revoked_at = now(), revoked_by = 'x' where name = 'good'")
+    api.call("DELETE", f"/api/keys/{make(api, 'third')[1]}")
+    assert api.get("/api/jobs", good, tcp=True).status == 401
+    assert api.get("/api/jobs", good, tcp=True).status in (401, 429)
 
 
 @pytest.mark.parametrize("body", [{"name": "a b", "role": "read", "tenant": "t"}, {"name": "a", "role": "king", "tenant": "t"},
                                   {"name": "a", "role": "read"}, {"name": "a", "role": "read", "tenant": "t", "x": 1},
-                                  {"name": "a", "role": "admin", "tenant": "t"}, {"name": "a", "role": "read", "tenant": "t", "expires_at": "soon"}])
+                                  {"name": "a", "role": "admin", "tenant": "t"}, {"name": "a", "role": "read", "tenant": "t", "expires_at": "soon"},
+                                  {"name": "a", "role": "submit", "tenant": "t", "subject": ""}])
 def test_wrong_keys_are_refused(api, body):
     assert api.post("/api/keys", body).status == 400
 
