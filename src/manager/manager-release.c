@@ -13,6 +13,9 @@
 #define TIMEOUT_USEC     (30 * USEC_PER_MIN) /* unless said otherwise: as system 004 has it */
 #define TIMEOUT_MAX_USEC (7 * USEC_PER_DAY)
 #define JSON_DEPTH       4U
+/* Anybody may ask for a plan, and each looks at all that is live: more would stand before what an
+ * operator does, in the one connection to the database. */
+#define PLANS_MAX 4U
 
 /* ---- options ---- */
 
@@ -215,6 +218,17 @@ static void on_planned(int error, const char *const *row, void *userdata)
         plan_free(p);
 }
 
+static bool may_plan(const Manager *m, sd_bus_message *message)
+{
+        const char *sender = sd_bus_message_get_sender(message);
+        unsigned n = 0;
+
+        for (const Plan *p = m->plans; p; p = p->next, n++)
+                if (streq_ptr(sd_bus_message_get_sender(p->message), sender))
+                        return false;
+        return n < PLANS_MAX;
+}
+
 static int start_plan(
         Manager *m, sd_bus_message *message, const RollbackOptions *o, sd_bus_error *error)
 {
@@ -224,6 +238,9 @@ static int start_plan(
 
         if (!manager_is_available(m, text, sizeof(text)))
                 return sd_bus_error_setf(error, BUS_ERROR_NOT_READY, "%s", text);
+        if (!may_plan(m, message))
+                return sd_bus_error_set(error, SD_BUS_ERROR_LIMITS_EXCEEDED,
+                        "Other plans are being made. Try again when they have been answered.");
         assert(o->flag);
         p = new0(Plan, 1);
         if (!p)

@@ -126,6 +126,24 @@ def test_plan_does_nothing(manager, client, flag, jobs, database):
     assert plan(client)["disable"] == f"Operation {number} is on it already: it is joined."
 
 
+def test_plans_do_not_stand_before_what_an_operator_does(manager, client, connect, flag, database):
+    """Each looks at all that is live, and everybody may ask: many at once let a change wait until its answer was not known."""
+    database.sql("""with j as (
+            insert into reeve.job (kind, queue, priority, tenant, payload, max_attempts, max_interruptions, timeout_usec)
+            select 'echo', 'pdf', 5, 'default', '1', 3, 5, 1000000 from generate_series(1, 20000) returning *)
+        insert into reeve.ready (job, lane) select id, reeve.lane(queue, kind, tenant, priority) from j""")
+    others = [connect() for _ in range(10)]
+    asked = Variant("(sa{sv})", ("emergency", {"flag": Variant("s", KEY), "queues": Variant("as", ["pdf"])}))
+    plans = [o.send(ROOT + "/release", RELEASE, "Plan", asked) for _ in range(10) for o in others]
+    change = client.send(ROOT, MANAGER, "SetFlagPercent", Variant("(sds)", (KEY, 7, "")))
+    change.wait(60)
+    spin(lambda: all(p.done for p in plans), 60, "answers")
+    refused = [p for p in plans if p.error]
+    assert all("LimitsExceeded" in p.error.name for p in refused)
+    assert 0 < len(refused) < 100
+    assert plan(client, queues=["pdf"])
+
+
 def test_it_fails_when_time_is_up(manager, client, flag, jobs):
     mine = jobs.make(2)
     _, path = rollback(client, timeout=1_000_000)
