@@ -141,7 +141,7 @@ static void judge_facts(Faults *f, const JsonValue *facts)
                         "autovacuum or track_counts is off: the queue becomes slower with each "
                         "job.");
         if (member_u64(facts, "hidden") > 0)
-                faults_add(f, FAULT_NOTE, "NOT_LOOKED_AT",
+                faults_add(f, FAULT_NOTE, FAULT_NOT_LOOKED_AT,
                         "psql -X -v ON_ERROR_STOP=1 -d postgres -f " REEVE_DATADIR
                         "/migrations/bootstrap.sql, as the superuser",
                         "Transactions of others were not looked at: reeve_owner is no member of "
@@ -223,7 +223,7 @@ static void judge_away(Faults *f, const JsonValue *facts, bool root)
         const char *error = member_text(facts, "error");
 
         if (!root)
-                faults_add(f, FAULT_NOTE, "NOT_LOOKED_AT", "sudo reevectl doctor",
+                faults_add(f, FAULT_NOTE, FAULT_NOT_LOOKED_AT, "sudo reevectl doctor",
                         "The database was not looked at: only root may (%s).", error);
         else if (member_bool(facts, "embedded"))
                 faults_add(f, FAULT_ERROR, "DATABASE_UNREACHABLE",

@@ -14,6 +14,18 @@
 
 #include "config-load.h"
 
+static void add_unseen(Faults *f, const char *path)
+{
+        faults_add(f, FAULT_NOTE, FAULT_NOT_LOOKED_AT, "sudo reevectl doctor",
+                "%s was not looked at: only root may.", path);
+}
+
+/* Whether somebody else could tell more. */
+static bool is_unseen(int error)
+{
+        return error == EACCES && geteuid() != 0;
+}
+
 /* ---- users, groups, files ---- */
 
 static const char *const service_users[] = { "reeve", "reeve-api", "reeve-worker", "reeve-run",
@@ -68,7 +80,9 @@ static void judge_files(Faults *f)
                 const struct group *g = getgrnam(files[i].group);
                 struct stat st;
 
-                if (stat(files[i].path, &st) < 0)
+                if (stat(files[i].path, &st) < 0 && is_unseen(errno))
+                        add_unseen(f, files[i].path);
+                else if (stat(files[i].path, &st) < 0)
                         faults_add(f, FAULT_ERROR, "FILE_MISSING", files[i].remedy, "%s: %s.",
                                 files[i].path, strerror(errno));
                 else if (st.st_uid != 0 || (g && st.st_gid != g->gr_gid) ||
@@ -90,11 +104,16 @@ static void judge_package(Faults *f)
                 "/usr/share/dbus-1/system.d/org.reeve1.conf",
                 "/usr/share/dbus-1/system-services/org.reeve1.service" };
 
-        for (size_t i = 0; i < ELEMENTSOF(files); i++)
-                if (access(files[i], F_OK) < 0 && errno != EACCES)
+        for (size_t i = 0; i < ELEMENTSOF(files); i++) {
+                if (access(files[i], F_OK) >= 0)
+                        continue;
+                if (is_unseen(errno))
+                        add_unseen(f, files[i]);
+                else
                         faults_add(f, FAULT_ERROR, "PACKAGE_FILE",
                                 "apt-get install --reinstall reeve", "%s is missing: %s.", files[i],
                                 strerror(errno));
+        }
 }
 
 /* ---- space ---- */
@@ -102,36 +121,42 @@ static void judge_package(Faults *f)
 #define GIB (UINT64_C(1) << 30)
 #define MIB (UINT64_C(1) << 20)
 
+static void judge_disk(Faults *f, const char *place, const struct statvfs *fs)
+{
+        uint64_t n = (uint64_t) fs->f_bavail * fs->f_frsize;
+        uint64_t all = (uint64_t) fs->f_blocks * fs->f_frsize;
+        char is_free[TEXT_TIME_MAX], remedy[160];
+        FaultLevel level;
+
+        if (fs->f_blocks == 0)
+                return;
+        (void) snprintf(remedy, sizeof(remedy),
+                "df -h %s; df -i %s; systemctl start reeve-maintenance.service", place, place);
+        if (fs->f_files > 0 && fs->f_favail * 50 < fs->f_files)
+                faults_add(f, FAULT_WARNING, "INODES_LOW", remedy,
+                        "%s has %" PRIu64 " of %" PRIu64 " inodes left.", place,
+                        (uint64_t) fs->f_favail, (uint64_t) fs->f_files);
+        if (n < 16 * MIB || (n < all / 100 && n < GIB))
+                level = FAULT_ERROR;
+        else if (n < 100 * MIB || (n < all / 20 && n < 5 * GIB))
+                level = FAULT_WARNING;
+        else
+                return;
+        faults_add(f, level, "DISK_LOW", remedy, "%s has %s left.", place, text_bytes(is_free, n));
+}
+
 static void judge_disks(Faults *f)
 {
         static const char *const places[] = { "/var/lib/reeve/blobs", "/var/lib/reeve/postgres",
                 "/var/log/journal", "/run" };
 
         for (size_t i = 0; i < ELEMENTSOF(places); i++) {
-                char is_free[TEXT_TIME_MAX], remedy[160];
                 struct statvfs fs;
-                uint64_t n, all;
-                FaultLevel level;
 
-                if (statvfs(places[i], &fs) < 0 || fs.f_blocks == 0)
-                        continue;
-                n = (uint64_t) fs.f_bavail * fs.f_frsize;
-                all = (uint64_t) fs.f_blocks * fs.f_frsize;
-                (void) snprintf(remedy, sizeof(remedy),
-                        "df -h %s; df -i %s; systemctl start reeve-maintenance.service", places[i],
-                        places[i]);
-                if (fs.f_files > 0 && fs.f_favail * 50 < fs.f_files)
-                        faults_add(f, FAULT_WARNING, "INODES_LOW", remedy,
-                                "%s has %" PRIu64 " of %" PRIu64 " inodes left.", places[i],
-                                (uint64_t) fs.f_favail, (uint64_t) fs.f_files);
-                if (n < 16 * MIB || (n < all / 100 && n < GIB))
-                        level = FAULT_ERROR;
-                else if (n < 100 * MIB || (n < all / 20 && n < 5 * GIB))
-                        level = FAULT_WARNING;
-                else
-                        continue;
-                faults_add(f, level, "DISK_LOW", remedy, "%s has %s left.", places[i],
-                        text_bytes(is_free, n));
+                if (statvfs(places[i], &fs) >= 0)
+                        judge_disk(f, places[i], &fs);
+                else if (is_unseen(errno))
+                        add_unseen(f, places[i]);
         }
 }
 
@@ -157,6 +182,10 @@ static void judge_kernel(Faults *f)
 static void on_finding(
         void *userdata, ConfLevel level, const char *file, unsigned line, const char *text)
 {
+        if (is_unseen(EACCES) && streq(text, strerror(EACCES))) {
+                add_unseen(userdata, file);
+                return;
+        }
         faults_add(userdata, level == CONF_ERROR ? FAULT_ERROR : FAULT_WARNING, "CONFIGURATION",
                 "editor FILE; systemctl restart reeve-api.service reeved.service "
                 "'reeve-worker@*'; see reeve.conf(5)",

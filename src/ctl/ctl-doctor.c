@@ -92,7 +92,7 @@ static void judge_api(Ctl *c, Overview *o)
         if (o->health.reply.status != 200)
                 return;
         if (!may_look(c)) {
-                faults_add(f, FAULT_NOTE, "NOT_LOOKED_AT", "sudo reevectl doctor",
+                faults_add(f, FAULT_NOTE, FAULT_NOT_LOOKED_AT, "sudo reevectl doctor",
                         "Workers, queues and kinds were not looked at: you are neither root nor a "
                         "member of group reeve-admin.");
                 return;
@@ -154,7 +154,9 @@ static void print_text(const Ctl *c, const Faults *f)
                         printf("%s%s:%s\n%s\n", c->bold ? "\033[1m" : "", titles[i],
                                 c->bold ? "\033[0m" : "", strbuf_str(&f->texts[i]));
         if (f->n == 0)
-                puts("Nothing is wrong.");
+                puts(f->n_unseen > 0 ? "Nothing is wrong with what was looked at; not all was: see "
+                                       "the notes."
+                                     : "Nothing is wrong.");
 }
 
 int verb_doctor(Ctl *c)

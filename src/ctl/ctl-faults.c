@@ -54,6 +54,7 @@ void faults_add(
         text_clean(text, remedy);
         strbuf_putc(text, '\n');
         f->n += level != FAULT_NOTE;
+        f->n_unseen += streq(code, FAULT_NOT_LOOKED_AT);
         f->counts[level]++;
 }
 

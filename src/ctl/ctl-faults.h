@@ -13,12 +13,16 @@ typedef enum FaultLevel {
         _FAULT_LEVEL_MAX,
 } FaultLevel;
 
+/* The code of a note that says what could not be looked at. */
+#define FAULT_NOT_LOOKED_AT "NOT_LOOKED_AT"
+
 typedef struct Faults {
         const char *where; /* goes with those that are added; NULL: not told */
         StrBuf json; /* the elements of an array */
         StrBuf texts[_FAULT_LEVEL_MAX]; /* lines */
         unsigned counts[_FAULT_LEVEL_MAX];
         unsigned n; /* without notes */
+        unsigned n_unseen; /* NOT_LOOKED_AT among the notes */
 } Faults;
 
 void faults_done(Faults *f);
