@@ -145,7 +145,7 @@ def test_a_limit_that_is_raised_or_removed_in_the_file(world):
 
 
 def test_a_flood_of_a_full_key_holds_nobody_up(world):
-    world.sh("one", "case $(cat) in *1*) sleep 30;; esac", keys="Concurrency=1\nConcurrencyKey=/user", timeout=60)
+    world.sh("one", "case $(cat) in *1*) sleep 600;; esac", keys="Concurrency=1\nConcurrencyKey=/user", timeout=900)
     world.start()
     first = world.enqueue("one", {"user": 1})
     world.wait(first, "running")
