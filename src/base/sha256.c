@@ -28,8 +28,10 @@ int sha256_new(Sha256 **ret)
         s->ctx = EVP_MD_CTX_new();
         if (!s->ctx)
                 return -ENOMEM;
+        /* Its own words for what failed differ from place to place. */
+        errno = 0;
         if (EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL) != 1)
-                return -EIO;
+                return errno == ENOMEM ? -ENOMEM : -EIO;
         *ret = TAKE_PTR(s);
         return 0;
 }
