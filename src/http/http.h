@@ -76,7 +76,7 @@ typedef struct HttpSink {
 } HttpSink;
 void http_request_stream(HttpRequest *r, const HttpSink *sink, void *userdata);
 
-/* Takes the response over. NULL (no memory to make one) cuts the connection. */
+/* Takes the response over. NULL (no memory to make one) is a bare 503 with Retry-After. */
 void http_request_reply(HttpRequest *r, HttpResponse *response);
 /* The same with a problem; format may be NULL. */
 void http_request_problem(HttpRequest *r, Problem problem, const char *format, ...) _printf_(3, 4);

@@ -200,10 +200,16 @@ static void put_fields(Doc *d, Word fields)
 
         if (!fields.text)
                 return;
+        if (!list) {
+                d->error = -ENOMEM;
+                return;
+        }
         json_open_object(&d->w, "headers");
         while (next_word(&at, ';', &name)) {
                 _cleanup_(freep) char *copy = strndup(name.text, name.size);
 
+                if (!copy)
+                        d->error = -ENOMEM;
                 put_ref(d, copy ? copy : "", REF_HEADER, name);
         }
         json_close(&d->w);
@@ -440,7 +446,10 @@ static void put_parts(Doc *d, const char *name, size_t of)
                 strbuf_puts(&b, members);
         }
         strbuf_putc(&b, '}');
-        json_put_raw(&d->w, name, strbuf_str(&b), b.len);
+        if (strbuf_error(&b) < 0)
+                d->error = strbuf_error(&b);
+        else
+                json_put_raw(&d->w, name, strbuf_str(&b), b.len);
 }
 
 static void put_problem_response(Doc *d, const char *key, unsigned status)
@@ -451,6 +460,8 @@ static void put_problem_response(Doc *d, const char *key, unsigned status)
                 if (problem_status((Problem) i) == status)
                         strbuf_printf(&b, "%s%s (`%s`)", b.len > 0 ? "; " : "",
                                 problem_title((Problem) i), problem_to_string((Problem) i));
+        if (strbuf_error(&b) < 0)
+                d->error = strbuf_error(&b);
         json_open_object(&d->w, key);
         json_put_string(&d->w, "description", b.len > 0 ? strbuf_str(&b) : "Something else");
         if (status == 401)

@@ -59,7 +59,11 @@ static void cancel(HttpRequest *r)
 
 static void reply(HttpRequest *r, HttpResponse *response)
 {
-        HttpReply nothing = { .status = 500, .fd = -EBADF };
+        /* Without memory for more, what problem_from_errno(-ENOMEM) would be. */
+        static const HttpField retry = {
+                .name = "Retry-After", .name_size = 11, .value = "2", .value_size = 1
+        };
+        const HttpReply nothing = { .status = 503, .fields = &retry, .n_fields = 1, .fd = -EBADF };
 
         assert(!r->replied);
         r->replied = true;
@@ -87,8 +91,8 @@ static void refuse_method(HttpRequest *r, unsigned allow, bool options)
         char buf[ROUTER_ALLOW_MAX];
 
         response = options ? http_response_new(204) : http_response_new_problem(&report);
-        if (response)
-                (void) http_response_add(response, "Allow", router_format_allow(allow, buf));
+        if (response && http_response_add(response, "Allow", router_format_allow(allow, buf)) < 0)
+                response = http_response_free(response);
         reply(r, response);
 }
 
