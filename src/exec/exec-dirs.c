@@ -38,20 +38,23 @@ static int make_dir(const ExecDirs *d, const char *name, char **ret_path, int *r
 
 /* PrivateTmp= mounts a directory called systemd-private-... on /tmp and on /var/tmp. Column 4 of
  * mountinfo is the root of the mount in its file system, column 5 the mount point. */
-static bool is_private(const char *place)
+static int is_private(const char *place, bool *ret)
 {
         _cleanup_(freep) char *text = NULL;
         char *line, *saved = NULL, root[4096], point[4096];
+        int r;
 
-        if (read_file(AT_FDCWD, "/proc/self/mountinfo", 4UL * 1024 * 1024, &text, NULL) < 0)
-                return false;
+        r = read_file(AT_FDCWD, "/proc/self/mountinfo", 4UL * 1024 * 1024, &text, NULL);
+        if (r < 0)
+                return r;
+        *ret = false;
         for (line = strtok_r(text, "\n", &saved); line; line = strtok_r(NULL, "\n", &saved))
                 if (sscanf(line, "%*s %*s %*s %4095s %4095s", root, point) ==
                                 2 && // NOLINT(cert-err34-c)
                         streq(point, place) &&
                         strstr(root, "/systemd-private-"))
-                        return true;
-        return false;
+                        *ret = true;
+        return 0;
 }
 
 int exec_dirs_make(ExecDirs *d)
@@ -88,8 +91,11 @@ int exec_dirs_make(ExecDirs *d)
         if (strlen(d->notify) >= sizeof(((struct sockaddr_un *) NULL)->sun_path))
                 return -ENAMETOOLONG;
 
-        for (size_t i = 0; i < ELEMENTSOF(tmp_places); i++)
-                d->private_tmp[i] = is_private(tmp_places[i]);
+        for (size_t i = 0; i < ELEMENTSOF(tmp_places); i++) {
+                r = is_private(tmp_places[i], &d->private_tmp[i]);
+                if (r < 0 && r != -ENOENT) /* there is no /proc */
+                        return r;
+        }
         return 0;
 }
 
@@ -289,36 +295,44 @@ int64_t exec_dirs_put_input(ExecDirs *d, const char *name, int from)
 }
 
 /* The directories that make_parents() made. */
-static void seal_below(int dir_fd)
+static int seal_below(int dir_fd)
 {
         DIR *dir = fdopendir(dir_fd);
         struct dirent *de;
+        int r = 0;
 
         if (!dir) {
+                r = -errno;
                 safe_close(dir_fd);
-                return;
+                return r;
         }
-        while ((de = readdir(dir))) // NOLINT(concurrency-mt-unsafe)
+        while (r >= 0 && (de = readdir(dir))) // NOLINT(concurrency-mt-unsafe)
                 if (de->d_type == DT_DIR && de->d_name[0] != '.') {
                         int fd = openat(dir_fd, de->d_name,
                                 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-                        if (fd >= 0) {
+                        if (fd < 0)
+                                r = -errno;
+                        else {
                                 (void) fchmod(fd, 0555);
-                                seal_below(fd);
+                                r = seal_below(fd);
                         }
                 }
         (void) closedir(dir);
+        return r;
 }
 
 int exec_dirs_seal_inputs(ExecDirs *d)
 {
         int fd = openat(d->input_fd, "children", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int r = 0;
 
         if (fd >= 0) {
                 (void) fchmod(fd, 0555);
-                seal_below(fd);
+                r = seal_below(fd);
         }
+        if (r < 0)
+                return r;
         return fchmod(d->input_fd, 0555) < 0 ? -errno : 0;
 }
 

@@ -96,8 +96,10 @@ static void take_line(ExecProgress *p, int64_t run_id)
         if (p->line_too_long)
                 complain(p, "a line that is too long");
         else if (p->line_size > 0) {
-                if (json_parse(p->line, p->line_size, LINE_DEPTH_MAX, &d, &e) < 0)
-                        complain(p, e.text);
+                int r = json_parse(p->line, p->line_size, LINE_DEPTH_MAX, &d, &e);
+
+                if (r < 0)
+                        complain(p, r == -ENOMEM ? "no memory to read it" : e.text);
                 else if (!json_value_is(json_document_root(d), JSON_OBJECT))
                         complain(p, "not a JSON object");
                 else
