@@ -46,8 +46,10 @@ void faults_add(
         json_put_string(&w, "what", strbuf_str(&what));
         json_put_string(&w, "remedy", remedy);
         json_close(&w);
-        if (json_writer_end(&w) >= 0)
+        if (json_writer_end(&w) >= 0 && strbuf_error(&what) >= 0)
                 strbuf_printf(&f->json, "%s%s", f->json.len > 0 ? "," : "", strbuf_str(&one));
+        else
+                f->json.error = -ENOMEM; /* or one would be missing, and nobody told */
         strbuf_puts(text, "  - ");
         text_clean(text, strbuf_str(&what));
         strbuf_puts(text, "\n    ");
@@ -150,11 +152,17 @@ KindSet *judge_host(Faults *f, const JsonValue *workers)
 {
         _cleanup_(kind_set_freep) KindSet *set = NULL;
         bool here = false;
+        int r;
 
         for (const JsonValue *v = json_value_first(workers, NULL); v;
                 v = json_value_next(workers, v, NULL))
                 here = here || is_this_host(v);
-        if (!here || kinds_load(NULL, NULL, NULL, &set) < 0)
+        if (!here)
+                return NULL;
+        r = kinds_load(NULL, NULL, NULL, &set);
+        if (r == -ENOMEM)
+                f->json.error = r;
+        if (r < 0)
                 return NULL;
         for (size_t i = 0; i < set->n_refused; i++)
                 faults_add(f, FAULT_ERROR, "KIND_KEPT_OUT",
