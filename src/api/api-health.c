@@ -110,6 +110,32 @@ void api_ping(Api *a)
                 a->pinged_usec = now;
 }
 
+/* Once a minute at most: clients decide how often it happens. */
+static void tell_of_connections(Api *a, usec_t now)
+{
+        HttpLoopStats http;
+        unsigned n_errors, n_refused;
+
+        if (!a->server || (a->told_usec > 0 && now - a->told_usec < USEC_PER_MIN))
+                return;
+        http_loop_get_stats(http_server_get_loop(a->server), &http);
+        n_errors = (unsigned) http.accept_errors - a->n_told_errors;
+        n_refused = (unsigned) http.refused - a->n_told_refused;
+        if (n_errors > 0)
+                log_warning("No file descriptor or memory for new connections, which wait (%u "
+                            "attempts): see LimitNOFILE= of the unit.",
+                        n_errors);
+        if (n_refused > 0)
+                log_notice("%u connections were refused: their clients had as many as "
+                           "ConnectionsPerClient= allows, and none was idle.",
+                        n_refused);
+        if (n_errors + n_refused == 0)
+                return;
+        a->n_told_errors += n_errors;
+        a->n_told_refused += n_refused;
+        a->told_usec = now;
+}
+
 /* The first request came with the start, and should not be told that the database is away while it
  * is being connected to; but it gets its answer, whatever that is, after this. */
 #define ACCEPT_USEC USEC_PER_SEC
@@ -123,6 +149,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
         api_ping(a);
         if (now >= a->started_usec + ACCEPT_USEC)
                 api_accept(a);
+        tell_of_connections(a, now);
         api_update_status(a);
         keys_watch(a, now);
         if (a->watchdog_usec > 0 && is_healthy(a, now))
@@ -335,6 +362,15 @@ static void reply_metrics(Call *c, const StrBuf *database)
         strbuf_printf(&b, "reeve_up %d\n", database->len > 0);
         put_metric(&b, "reeve_http_connections", "gauge", "Open connections.");
         strbuf_printf(&b, "reeve_http_connections %u\n", http.connections);
+        put_metric(&b, "reeve_http_refused_total", "counter",
+                "Connections of clients who had ConnectionsPerClient= already.");
+        strbuf_printf(&b, "reeve_http_refused_total %llu\n", (unsigned long long) http.refused);
+        put_metric(&b, "reeve_http_displaced_total", "counter", "Idle ones closed for another.");
+        strbuf_printf(&b, "reeve_http_displaced_total %llu\n", (unsigned long long) http.displaced);
+        put_metric(&b, "reeve_http_accept_errors_total", "counter",
+                "No file descriptor or memory for a connection, which waits.");
+        strbuf_printf(&b, "reeve_http_accept_errors_total %llu\n",
+                (unsigned long long) http.accept_errors);
         put_metric(&b, "reeve_jobs_enqueued_total", "counter", "Jobs created by this process.");
         strbuf_printf(&b, "reeve_jobs_enqueued_total %llu\n", (unsigned long long) e.n_created);
         put_metric(&b, "reeve_enqueue_statements_total", "counter",

@@ -89,7 +89,7 @@ struct Api {
         HttpRoute *routes;
         RouteCount *counts;
         SettingsRate *rates; /* by the route's number; n 0: no limit */
-        unsigned n_routes, n_fds;
+        unsigned n_routes, n_fds, n_told_errors, n_told_refused;
         HttpServer *server;
         Enqueuer *enqueuer;
         struct Waiters *waiters;
@@ -102,7 +102,7 @@ struct Api {
         bool *is_unix; /* by the listener's number */
         struct Create *held; /* requests with an Idempotency-Key that are not answered yet */
         sd_event_source *tick;
-        usec_t watchdog_usec, started_usec, pinged_usec;
+        usec_t watchdog_usec, started_usec, pinged_usec, told_usec;
         StrBuf openapi; /* the description, once it was asked for */
         int64_t schema_version; /* 0: not known */
         bool accepting, connected, told_away, told_schema, stopping;

@@ -495,6 +495,7 @@ static int start_server(Api *a)
         const Settings *s = &a->settings;
         const HttpLimits limits = {
                 .connections = s->connections,
+                .per_client = s->client_connections,
                 .head = s->head_max,
                 .head_usec = s->head_usec,
                 .body_usec = s->body_usec,

@@ -70,6 +70,7 @@
 /* Of Connections=. Each may have a file and a few more open beside it (LimitNOFILE= of the unit).
  */
 #define REEVE_HTTP_CONNECTIONS_BOUND 4096U
+#define REEVE_HTTP_OTHERS            64U /* of so many connections one is left to other clients */
 #define REEVE_HTTP_HEAD_USEC         10000000ULL /* for a head; HeadSec= */
 #define REEVE_HTTP_BODY_USEC         30000000ULL /* for a body, and by its size; BodySec= */
 #define REEVE_HTTP_SEND_USEC         30000000ULL /* to take a reply, and by its size; SendSec= */

@@ -198,6 +198,8 @@ static const ConfEntry entries[] = {
                 "METHOD ROUTE RATE, such as POST /api/jobs 1000/min"),
         KEY("Limits", "Connections", conf_parse_unsigned, connections, "a number from 16 to 4096",
                 .min = 16, .max = REEVE_HTTP_CONNECTIONS_BOUND),
+        KEY("Limits", "ConnectionsPerClient", conf_parse_unsigned, client_connections,
+                "a number from 1 to 4096", .min = 1, .max = REEVE_HTTP_CONNECTIONS_BOUND),
         KEY("Limits", "HeadMax", conf_parse_size, head_max, "a size from 1K to 64K", .min = 1024,
                 .max = REEVE_HTTP_HEAD_BOUND),
         HTTP_SPAN("HeadSec", head_usec),
@@ -273,6 +275,9 @@ int settings_from_conf(Settings *s, const Conf *c, ConfReport report, void *user
                 return r;
         if (r < 0)
                 result = r;
+        if (s->client_connections == 0) /* not set: some are left for others */
+                s->client_connections = s->connections -
+                        (s->connections + REEVE_HTTP_OTHERS - 1) / REEVE_HTTP_OTHERS;
         /* Two lost heartbeats must not cost a lease. */
         if (s->heartbeat_usec > s->lease_usec / 3) {
                 item = last_heartbeat(c);

@@ -51,6 +51,7 @@ typedef struct Settings {
         SettingsRate rate; /* of routes that have a limit, but none of their own */
         SettingsRoutes route_rates;
         unsigned connections; /* of HTTP, at a time */
+        unsigned client_connections; /* of them, by one address or local user */
         uint64_t head_max; /* bytes of a request's head */
         usec_t head_usec; /* how long a client may take for a head, ... */
         usec_t body_usec; /* ... a body, and REEVE_HTTP_RATE_MIN more, ... */

@@ -57,6 +57,7 @@ void *http_exchange_begin(void *cls, const char *uri, struct MHD_Connection *mhd
         if (query && query[1] != '\0')
                 query[1] = '\0';
         x->conn->exchange = x;
+        x->conn->idle_since = now_usec(CLOCK_MONOTONIC);
         http_conn_set_deadline(x->conn, l->limits.head_usec);
         return x;
 }
@@ -263,6 +264,7 @@ void http_exchange_completed(
                 x->phase == PHASE_LINGER ||
                         ((x->phase == PHASE_SEND || x->phase == PHASE_STREAM) &&
                                 why == MHD_REQUEST_TERMINATED_COMPLETED_OK));
+        x->conn->idle_since = now_usec(CLOCK_MONOTONIC);
         http_conn_set_deadline(x->conn, l->stopping ? 200 * USEC_PER_MSEC : l->limits.idle_usec);
         exchange_free(x);
 }

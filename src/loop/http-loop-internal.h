@@ -8,6 +8,7 @@
 /* What http-loop.c (connections, event sources) and http-exchange.c (requests) share. */
 
 typedef struct HttpConn HttpConn;
+typedef struct HttpClient HttpClient; /* an address or a local user, while it has a connection */
 
 typedef enum HttpPhase {
         PHASE_HEAD, /* the request line is there */
@@ -45,8 +46,10 @@ struct HttpConn {
         struct MHD_Connection *mhd;
         int fd;
         unsigned listener;
+        HttpClient *client; /* NULL when it has been displaced */
         HttpExchange *exchange;
         usec_t deadline;
+        usec_t idle_since; /* or since the request line came */
         bool stall_timeout; /* MHD's own is on */
         sd_event_source *timer;
         sd_event_source *hangup; /* EPOLLRDHUP, edge-triggered */
@@ -72,12 +75,14 @@ struct HttpLoop {
         HttpListener **listeners;
         unsigned n_listeners;
         unsigned accepting; /* the listener of the connection that is being added */
+        HttpClient *accepting_client;
+        HttpClient *clients;
         HttpConn *conns;
         HttpConn *hung_up;
         sd_event_source *io; /* MHD's epoll fd */
         sd_event_source *kick; /* run MHD in this turn of the loop */
         sd_event_source *timer; /* run MHD when it says so */
-        sd_event_source *pause; /* after EMFILE */
+        sd_event_source *pause; /* when there is no room, or after EMFILE */
         sd_event_source *stop;
         bool running; /* inside MHD_run() */
         bool stopping;
@@ -93,6 +98,17 @@ void http_loop_kick(HttpLoop *l);
 void http_conn_set_deadline(HttpConn *c, usec_t usec_from_now);
 /* Ends a connection that is not suspended: MHD sees the hang-up. */
 void http_conn_cut(HttpConn *c);
+
+/* The client of a new connection, with one more of them; NULL: no memory. */
+HttpClient *http_client_get(HttpLoop *l, int fd, const struct sockaddr *address, socklen_t size);
+/* It has one connection less. NULL is nobody. */
+void http_client_put(HttpLoop *l, HttpClient *client);
+/* Closes the connection that has been idle for longest, of this client (NULL: of all), if it has
+ * been so for a second: requests that are on their way get there. Says whether there was one. */
+bool http_room_displace(HttpLoop *l, const HttpClient *client);
+/* Whether one more connection of this client, which is counted already, can be kept: an idle one of
+ * its own goes for it. If not, it is told so; the caller closes the fd. */
+bool http_room_admit(HttpLoop *l, const HttpClient *client, int fd);
 
 /* MHD's callbacks for requests. */
 void *http_exchange_begin(void *cls, const char *uri, struct MHD_Connection *mhd);

@@ -13,7 +13,7 @@
 #include "reeve-limits.h"
 
 #define ACCEPT_BATCH   16
-#define ACCEPT_PAUSE   (250 * USEC_PER_MSEC) /* after EMFILE and its like */
+#define ACCEPT_PAUSE   (250 * USEC_PER_MSEC) /* when there is no room, or after EMFILE */
 #define IDLE_STOP_USEC (200 * USEC_PER_MSEC) /* for a request that is on its way when we stop */
 #define STOP_SEND_USEC (2 * USEC_PER_SEC) /* to send what was replied at the end of the grace */
 #define TIMER_ACCURACY (50 * USEC_PER_MSEC)
@@ -186,7 +186,8 @@ static void conn_opened(HttpLoop *l, struct MHD_Connection *mhd, void **context)
         c->mhd = mhd;
         c->fd = info->connect_fd;
         c->listener = l->accepting;
-        c->deadline = now_usec(CLOCK_MONOTONIC) + l->limits.head_usec;
+        c->idle_since = now_usec(CLOCK_MONOTONIC);
+        c->deadline = c->idle_since + l->limits.head_usec;
         r = sd_event_add_time(
                 l->event, &c->timer, CLOCK_MONOTONIC, c->deadline, TIMER_ACCURACY, on_timer, c);
         if (r >= 0)
@@ -205,6 +206,7 @@ static void conn_opened(HttpLoop *l, struct MHD_Connection *mhd, void **context)
         if (c->next)
                 c->next->previous = c;
         l->conns = c;
+        c->client = TAKE_PTR(l->accepting_client);
         *context = c;
 }
 
@@ -221,6 +223,7 @@ static void conn_closed(HttpLoop *l, HttpConn *c)
                 l->conns = c->next;
         if (c->next)
                 c->next->previous = c->previous;
+        http_client_put(l, c->client);
         conn_free(c);
 }
 
@@ -250,6 +253,28 @@ static int on_pause_over(sd_event_source *s, uint64_t usec, void *userdata)
         return 0;
 }
 
+static void listeners_pause(HttpLoop *l)
+{
+        listeners_enable(l, false);
+        (void) sd_event_source_set_time_relative(l->pause, ACCEPT_PAUSE);
+        (void) sd_event_source_set_enabled(l->pause, SD_EVENT_ONESHOT);
+}
+
+static void take_connection(
+        HttpListener *listener, int fd, const struct sockaddr *address, socklen_t size)
+{
+        HttpLoop *l = listener->loop;
+
+        l->stats.accepted++;
+        l->accepting = listener->number;
+        l->accepting_client = http_client_get(l, fd, address, size);
+        if (!l->accepting_client || !http_room_admit(l, l->accepting_client, fd))
+                safe_close(fd);
+        else /* closes it if it fails */
+                (void) MHD_add_connection(l->daemon, fd, address, size);
+        http_client_put(l, STEAL(l->accepting_client));
+}
+
 /* We accept, not MHD: at EMFILE with no connection of its own MHD would spin. */
 static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
@@ -262,7 +287,8 @@ static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *userdat
                 int conn;
 
                 if (l->stats.connections >= l->limits.connections) {
-                        listeners_enable(l, false); /* until one closes */
+                        (void) http_room_displace(l, NULL);
+                        listeners_pause(l); /* or until one closes */
                         break;
                 }
                 conn = accept4(
@@ -273,15 +299,11 @@ static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *userdat
                         break;
                 if (conn < 0) {
                         l->stats.accept_errors++;
-                        listeners_enable(l, false);
-                        (void) sd_event_source_set_time_relative(l->pause, ACCEPT_PAUSE);
-                        (void) sd_event_source_set_enabled(l->pause, SD_EVENT_ONESHOT);
+                        (void) http_room_displace(l, NULL);
+                        listeners_pause(l);
                         break;
                 }
-                l->stats.accepted++;
-                l->accepting = listener->number;
-                /* Closes conn if it fails. */
-                (void) MHD_add_connection(l->daemon, conn, (struct sockaddr *) &address, size);
+                take_connection(listener, conn, (struct sockaddr *) &address, size);
         }
         return 0;
 }

@@ -17,6 +17,7 @@
  * exchange  one request and its reply
  * expire    a deadline or the end of the program came before the reply: reply now
  * stream    a reply whose body comes piece by piece, whenever there is something to say
+ * idle      a connection without a whole head: nobody's request is lost if it is closed
  * linger    the reply was given while the client still sends: what comes is thrown away for a
  * moment, so that closing does not destroy the reply on its way
  */
@@ -57,6 +58,7 @@ typedef struct HttpLoopOps {
 
 typedef struct HttpLimits {
         unsigned connections; /* more wait in the kernel's queue */
+        unsigned per_client; /* of them, by one address (IPv6: /64) or local user; 0: any number */
         size_t head; /* bytes of a request's head; a larger one is not read to its end */
         usec_t head_usec; /* from the request line (or the connection) to the end of the head */
         usec_t body_usec; /* for the body, and a second more for each min_rate bytes received */
@@ -87,6 +89,8 @@ typedef struct HttpLoopStats {
         uint64_t requests; /* heads handed to on_head */
         uint64_t expired; /* deadlines that were not kept */
         uint64_t accept_errors; /* no file descriptor or memory for a connection */
+        uint64_t displaced; /* idle ones that were closed for another one */
+        uint64_t refused; /* of clients that had per_client already */
 } HttpLoopStats;
 
 /* Makes a loop without sockets. ops must live as long as it. priority is that of its event sources.

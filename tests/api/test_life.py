@@ -314,7 +314,7 @@ def test_client_hangs_up_in_the_middle(api):
 
 def test_limits_of_http_are_settings(start):
     """Connections=, HeadMax=, HeadSec= and IdleSec= of reeve.conf."""
-    api = start(conf="[Limits]\nConnections=16\nHeadMax=2K\nHeadSec=1s\nIdleSec=1s\n")
+    api = start(conf="[Limits]\nConnections=16\nConnectionsPerClient=16\nHeadMax=2K\nHeadSec=1s\nIdleSec=1s\n")
     assert api.get("/health", {"A": "x" * 1500}).status == 200
     r = api.get("/health", {"A": "x" * 2000})
     assert r.status == 431 and r.json["type"] == "urn:reeve:problem:head-too-large"

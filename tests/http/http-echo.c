@@ -354,18 +354,20 @@ static void handle_stats(HttpRequest *r, void *userdata)
 {
         Echo *echo = userdata;
         HttpLoopStats stats;
-        char text[256];
+        char text[512];
         int n;
 
         http_loop_get_stats(http_server_get_loop(echo->server), &stats);
         n = snprintf(text, sizeof(text),
                 "{\"connections\":%u,\"waiting\":%u,\"accepted\":%llu,\"requests\":%llu,"
-                "\"expired\":%llu,\"accept_errors\":%llu,\"cancelled\":%u,\"listener\":%u,\"pid\":%"
+                "\"expired\":%llu,\"accept_errors\":%llu,\"displaced\":%llu,\"refused\":%llu,"
+                "\"cancelled\":%u,\"listener\":%u,\"pid\":%"
                 "d}",
                 stats.connections, stats.waiting, (unsigned long long) stats.accepted,
                 (unsigned long long) stats.requests, (unsigned long long) stats.expired,
-                (unsigned long long) stats.accept_errors, echo->cancelled,
-                http_request_get_listener(r), getpid());
+                (unsigned long long) stats.accept_errors, (unsigned long long) stats.displaced,
+                (unsigned long long) stats.refused, echo->cancelled, http_request_get_listener(r),
+                getpid());
         reply_text(r, "application/json", text, (size_t) n);
 }
 
@@ -404,6 +406,7 @@ static int on_sigterm(sd_event_source *s, const struct signalfd_siginfo *si, voi
 static int parse_arguments(int argc, char **argv, HttpLimits *limits, Echo *echo)
 {
         static const struct option options[] = { { "connections", required_argument, NULL, 'c' },
+                { "per-client", required_argument, NULL, 'p' },
                 { "head-max", required_argument, NULL, 'm' },
                 { "head", required_argument, NULL, 'h' }, { "body", required_argument, NULL, 'b' },
                 { "wait", required_argument, NULL, 'w' }, { "send", required_argument, NULL, 's' },
@@ -423,6 +426,8 @@ static int parse_arguments(int argc, char **argv, HttpLimits *limits, Echo *echo
 
                 if (c == 'c')
                         r = parse_unsigned(optarg, 1, 100000, &limits->connections);
+                else if (c == 'p')
+                        r = parse_unsigned(optarg, 1, 100000, &limits->per_client);
                 else if (c == 'm') {
                         r = parse_size(optarg, &bytes);
                         limits->head = r < 0 ? 0 : bytes;

@@ -253,14 +253,15 @@ def test_a_client_that_reads_nothing_is_cut(start):
 # -- limits
 
 def test_connection_limit_lets_others_wait(start):
+    """Those that have asked for something are left alone."""
     s = start("--connections=10")
     clients = [s.client() for _ in range(15)]
-    for c in clients:
-        c.send("GET /now HTTP/1.1\r\nHost: h\r\n\r\n")
     for c in clients[:10]:
-        assert c.recv().status == 200
+        c.send(GET_NEVER)
+    for c in clients[10:]:
+        c.send("GET /now HTTP/1.1\r\nHost: h\r\n\r\n")
     with pytest.raises(TimeoutError):
-        clients[10].s.settimeout(0.3)
+        clients[10].s.settimeout(1.5)
         clients[10].recv()
     before = s.cpu()
     time.sleep(0.5)
@@ -268,10 +269,85 @@ def test_connection_limit_lets_others_wait(start):
     for c in clients[:5]:
         c.s.close()
     for c in clients[10:]:
-        c.s.settimeout(within(5))
+        c.s.settimeout(30)
         assert c.recv().status == 200
     for c in clients[5:]:
         c.s.close()
+
+
+@pytest.mark.parametrize("text", ["", "GET /now HTTP/1.1\r\nHost: h\r\nA: ", "G", "GET /now HTTP/1.1\r\nHost: h\r\n\r\n"])
+def test_idle_connections_make_room(start, text):
+    """Nothing, half a head, half a request line, a request that was answered: the oldest goes when another one comes."""
+    s = start("--connections=10", "--head=60s", "--idle=60s")
+    with s.client() as asks:
+        asks.send("GET /later?ms=4000 HTTP/1.1\r\nHost: h\r\n\r\n")
+        idle = [s.client() for _ in range(9)]
+        for c in idle:
+            c.send(text)
+            if text.endswith("\r\n\r\n"):
+                assert c.recv().status == 200
+        with s.client(30) as c, s.client(30) as d:
+            assert c.get("/now").status == 200 and d.get("/now").status == 200
+            assert d.get("/stats").json["displaced"] >= 2
+            assert idle[0].closed(30) and idle[1].closed(30)
+            assert not idle[8].closed(0.1)
+        asks.s.settimeout(30)
+        assert asks.recv().body == b"later\n"
+    for c in idle:
+        c.s.close()
+
+
+def test_ten_times_as_many_idle_connections_as_fit(start):
+    s = start("--connections=50", "--head=60s", "--idle=60s")
+    idle = [s.client() for _ in range(500)]
+    for _ in range(5):
+        with s.client(60) as c:
+            assert c.get("/now").status == 200
+    before = s.cpu()
+    time.sleep(1)
+    assert s.cpu() - before <= 0.1
+    assert s.stats()["connections"] <= 50
+    for c in idle:
+        c.s.close()
+
+
+def test_one_client_leaves_room_for_others(start):
+    s = start("--connections=20", "--per-client=12")
+    held = [s.client() for _ in range(12)]
+    for c in held:
+        c.send(GET_NEVER)
+    with Client(s.unix, 30) as other:
+        end = time.monotonic() + 30
+        while other.get("/stats").json["waiting"] < 12 and time.monotonic() < end:
+            time.sleep(0.02)
+        with s.client(30) as c:
+            r = c.get("/now")
+            assert (r.status, r.headers["connection"], r.headers["retry-after"]) == (503, "close", "2")
+            assert r.headers["content-type"] == "application/problem+json" and "ConnectionsPerClient=" in r.json["detail"]
+            assert c.closed(30)
+        assert other.get("/stats").json["refused"] == 1
+        held.pop().s.close()
+        s.wait_stats("waiting", 11)
+        with s.client(30) as c:
+            assert c.get("/now").status == 200
+    for c in held:
+        c.s.close()
+
+
+def test_one_client_gives_up_its_own_idle_ones(start):
+    s = start("--connections=20", "--per-client=5", "--idle=60s")
+    with Client(s.unix) as other:
+        assert other.get("/now").status == 200
+        idle = [s.client() for _ in range(5)]
+        for c in idle:
+            assert c.get("/now").status == 200
+        time.sleep(1.2)
+        with s.client(30) as c:
+            assert c.get("/now").status == 200
+        assert idle[0].closed(30)
+        assert other.get("/stats").json["displaced"] == 1 and not idle[4].closed(0.1)
+        for c in idle:
+            c.s.close()
 
 
 @pytest.mark.parametrize("full", [False, True])

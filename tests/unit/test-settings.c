@@ -52,6 +52,7 @@ static void test_settings_defaults(void **state)
         assert_int_equal(s.keep_jobs_usec, REEVE_KEEP_JOBS_USEC);
         assert_int_equal(s.orphan_usec, REEVE_ORPHAN_USEC);
         assert_int_equal(s.connections, 1024);
+        assert_int_equal(s.client_connections, 1008);
         assert_int_equal(s.head_max, 8 * 1024);
         assert_int_equal(s.head_usec, 10 * USEC_PER_SEC);
         assert_int_equal(s.body_usec, 30 * USEC_PER_SEC);
@@ -64,7 +65,8 @@ static void test_settings_defaults(void **state)
 
 static void test_settings_of_http_have_bounds(void **state)
 {
-        static const char *const wrong[] = { "Connections=15", "Connections=4097", "HeadMax=1023",
+        static const char *const wrong[] = { "Connections=15", "Connections=4097",
+                "ConnectionsPerClient=0", "ConnectionsPerClient=4097", "HeadMax=1023",
                 "HeadMax=65K", "HeadSec=999ms", "BodySec=infinity", "SendSec=61min", "IdleSec=0",
                 "EventStreams=4097", "EventBufferMax=63K", "EventCommentSec=999ms" };
         _cleanup_(settings_done) Settings s = read_settings(
@@ -73,6 +75,7 @@ static void test_settings_of_http_have_bounds(void **state)
                 0);
 
         assert_int_equal(s.connections, 4096);
+        assert_int_equal(s.client_connections, 4032);
         assert_int_equal(s.head_max, 64 * 1024);
         assert_int_equal(s.head_usec, USEC_PER_SEC);
         assert_int_equal(s.body_usec, 3600 * USEC_PER_SEC);
