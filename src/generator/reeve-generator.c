@@ -58,16 +58,21 @@ static void on_finding(
                 say(userdata, level, "%s: %s: %s", file, what, text);
 }
 
+/* Whole or not at all: half a unit would be one without the end of its sandbox. */
 static int write_file(const char *path, const StrBuf *text)
 {
         _cleanup_(closep) int fd = -EBADF;
+        int r;
 
         if (strbuf_error(text) < 0)
                 return strbuf_error(text);
         fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
         if (fd < 0)
                 return -errno;
-        return write_all(fd, strbuf_str(text), text->len);
+        r = write_all(fd, strbuf_str(text), text->len);
+        if (r < 0)
+                (void) unlink(path);
+        return r;
 }
 
 static int make_dir(const char *path)

@@ -324,3 +324,28 @@ def test_wrong_arguments_explain_themselves(tree):
     assert p.returncode != 0 and "--check" in p.stderr
     p = tree.run("--help")
     assert p.returncode == 0 and "--check" in p.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a small file system")
+def test_a_full_disk_leaves_no_half_a_unit(tree):
+    """Half a unit is one without the end of its sandbox. Wherever the room ends, what is there is whole, and what is not is told."""
+    for n in ("one", "two"):
+        tree.kind(n, GOOD.replace("[Exec]", "[Kind]\nOnCalendar=daily\n[Exec]"))
+    assert tree.generate().returncode == 0
+    whole = {name: (tree.out / name).read_bytes() for name in tree.made()}
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", tree.out], check=True)
+    n_partly = 0
+    try:
+        for pages in range(1, 40):
+            subprocess.run(["mount", "-o", f"remount,size={4 * pages}k", tree.out], check=True)
+            p = tree.generate()
+            made = {name: (tree.out / name).read_bytes() for name in tree.made()}
+            assert all(whole[name] == text for name, text in made.items()), pages
+            if made == whole:
+                break
+            assert "No space left on device" in p.stderr, pages
+            n_partly += 1
+            subprocess.run(["find", tree.out, "-mindepth", "1", "-delete"], check=True)
+        assert made == whole and n_partly > 3
+    finally:
+        subprocess.run(["umount", "-l", tree.out], check=True)
