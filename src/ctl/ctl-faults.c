@@ -216,6 +216,11 @@ static void add_worker_fault(Faults *f, const JsonValue *worker, const JsonValue
                         "systemctl daemon-reload; systemctl restart reeve-run-%s.socket", kind);
         else if (streq(code, "UNIT_NOT_STARTED"))
                 strbuf_printf(&remedy, "journalctl -u 'reeve-run-%s@*'", kind);
+        else if (streq(code, "NO_SPACE"))
+                strbuf_puts(&remedy, "make room on that host: df -h /tmp /var/lib/reeve/blobs");
+        else if (streq(code, "NO_RESOURCES"))
+                strbuf_puts(&remedy,
+                        "see LimitNOFILE= and TasksMax= of that host's units, and its memory");
         else if (streq(code, "KIND_KEPT_OUT"))
                 strbuf_puts(&remedy,
                         "reevectl kinds check; then systemctl daemon-reload and systemctl restart "

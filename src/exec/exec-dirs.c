@@ -8,6 +8,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -278,6 +279,7 @@ static int make_parents(int dir_fd, const char *name)
 int64_t exec_dirs_put_input(ExecDirs *d, const char *name, int from)
 {
         _cleanup_(closep) int to = -EBADF;
+        struct statvfs fs;
         struct stat st;
         int r;
 
@@ -291,6 +293,10 @@ int64_t exec_dirs_put_input(ExecDirs *d, const char *name, int from)
         to = openat(d->input_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444);
         if (to < 0)
                 return -errno;
+        /* No room now is waited for, room that never will be is not. */
+        if (fstatvfs(to, &fs) == 0 &&
+                (uint64_t) st.st_size > (uint64_t) fs.f_blocks * fs.f_frsize && fs.f_blocks > 0)
+                return -EFBIG;
         return copy_file(from, to, st.st_size);
 }
 

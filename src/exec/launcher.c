@@ -102,8 +102,14 @@ void launcher_send(Launcher *l, const RunFrame *f, int fd)
         r = l->queue ? -EAGAIN : send_now(l, o);
         o->fd = -EBADF; /* the caller's */
         if (is_congestion(r)) {
-                if (fd >= 0)
+                if (fd >= 0) {
                         o->fd = fcntl(fd, F_DUPFD_CLOEXEC, EXEC_HANDLER_FD + 1);
+                        if (o->fd < 0) {
+                                log_error_errno(-errno, "Cannot keep a file to be sent: %m");
+                                disconnect(l);
+                                return;
+                        }
+                }
                 if (l->queue)
                         l->queue_last->next = o;
                 else

@@ -12,6 +12,7 @@
 #include "launcher.h"
 #include "log.h"
 #include "memfd-util.h"
+#include "run-shortage.h"
 
 #define KILL_RETRY_USEC    (10 * USEC_PER_MSEC)
 #define KILL_PATIENCE_USEC (5 * USEC_PER_SEC) /* then systemd has to do it: we end */
@@ -48,9 +49,28 @@ static void begin_sending(Launcher *l)
         l->state = RUN_STATE_SENDING;
 }
 
+/* The run cannot begin, and that is neither its own fault nor its handler's: it says so by an error
+ * with this cause. */
+static void blame_host(Launcher *l, int r, const char *what)
+{
+        const char *code = run_shortage_code(r);
+
+        if (!code || l->end.end.error_code)
+                return;
+        strbuf_clear(&l->end_error);
+        strbuf_printf(&l->end_error, "%s: %s", what,
+                strerror(-r)); // NOLINT(concurrency-mt-unsafe)
+        if (strbuf_error(&l->end_error) < 0)
+                return;
+        l->end.end.error_code = code;
+        l->end.end.error_message = l->end_error.data;
+        l->end.end.error_retry = true;
+}
+
 static void fail_input(Launcher *l, const char *name, int64_t r)
 {
         l->input_failed = true;
+        blame_host(l, (int) r, "an input cannot be put into TMPDIR");
         if (r == -EEXIST)
                 exec_log_note(&l->log, launcher_now(l), "two inputs are called %s", name);
         else
@@ -105,6 +125,8 @@ static void start(Launcher *l)
                                 : r == -EACCES || r == -ENOEXEC || r == -ELIBBAD
                                 ? RUN_NOT_EXECUTABLE
                                 : RUN_INPUT_ERROR;
+                        if (l->end.end.cause == RUN_INPUT_ERROR)
+                                blame_host(l, r, "the handler cannot be started");
                         begin_sending(l);
                         return;
                 }

@@ -101,8 +101,8 @@ typedef struct RunFrame {
                         usec_t cpu_usec, wall_usec;
                         uint64_t max_rss; /* bytes */
                         const char *output_error; /* NULL: all output files were sent */
-                        /* What a persistent handler answered instead of a result: NULL, or a
-                         * code, a message ("" if none), and whether to try again. */
+                        /* A persistent handler's answer instead of a result, or with
+                         * RUN_INPUT_ERROR what the host lacks: NULL, or code, message, again? */
                         const char *error_code, *error_message;
                         bool error_retry;
                 } end;

@@ -110,8 +110,10 @@ int run_packet_receive(int sock, RunPacket *p)
 
         fits = take_fds(p, &mh);
         if (!fits || mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+                bool lost = fits && mh.msg_flags & MSG_CTRUNC && p->n_fds < RUN_PACKET_FDS_MAX;
+
                 run_packet_close_fds(p);
-                return -EMSGSIZE;
+                return lost ? -EMFILE : -EMSGSIZE; /* what the kernel has no number for is gone */
         }
         /* An empty packet is no frame either: nobody sends one. */
         if (n == 0) {

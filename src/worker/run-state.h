@@ -90,7 +90,7 @@ struct Run {
 
         Outcome outcome;
         bool alone; /* to be sent in a batch of its own: one of its batch was refused */
-        usec_t again_usec; /* ended: not to be sent before then */
+        usec_t again_usec; /* ended, or keeping without room: not before then; 0: at once */
 };
 
 typedef enum SlotState {

@@ -388,6 +388,9 @@ int verdict_of_run(const VerdictInput *input, Verdict *ret)
                 verdict_of_stop(input, &d, ret);
         else if (cause == RUN_MISSING || cause == RUN_NOT_EXECUTABLE)
                 verdict_of_no_start(input, ret);
+        else if (cause == RUN_INPUT_ERROR && input->end->end.error_code) /* the host's fault */
+                verdict_of_no_handler(
+                        "not-run", input->end->end.error_code, input->end->end.error_message, ret);
         else if (r == -EINVAL)
                 return 0; /* the directive itself was wrong: read_directive() has made the verdict
                            */

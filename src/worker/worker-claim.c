@@ -114,7 +114,7 @@ static bool all_are_quick(Worker *w)
 
 unsigned worker_n_waiting(const Worker *w)
 {
-        unsigned n = w->n_queued;
+        unsigned n = w->n_queued + worker_n_without_room(w);
 
         for (const Run *r = w->runs; r; r = r->next)
                 n += r->state == RUN_PREPARING;

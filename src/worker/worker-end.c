@@ -7,6 +7,7 @@
 #include "memfd-util.h"
 #include "random-util.h"
 #include "reeve-limits.h"
+#include "run-shortage.h"
 #include "store-children.h"
 #include "worker-private.h"
 
@@ -15,6 +16,9 @@
 /* The pause before an end whose rows somebody holds is tried again. Each try may take the
  * connection for lock_timeout (bootstrap.sql). */
 #define HELD_USEC (3 * USEC_PER_SEC)
+
+/* The pause before it is tried again to keep what there was no room for. */
+#define ROOM_USEC (2 * USEC_PER_SEC)
 
 /* One batch on its way: the runs in the order in which they were sent. */
 typedef struct Batch {
@@ -175,7 +179,8 @@ int run_take_end(Run *r, const RunFrame *end, int fd)
                 .random = random_spread(),
                 .join = r->flags & STORE_FLAG_JOIN,
         };
-        bool ran = end->end.cause != RUN_MISSING && end->end.cause != RUN_NOT_EXECUTABLE;
+        bool ran = end->end.cause != RUN_MISSING && end->end.cause != RUN_NOT_EXECUTABLE &&
+                (end->end.cause != RUN_INPUT_ERROR || !end->end.error_code);
         Verdict v;
         int e;
 
@@ -216,14 +221,74 @@ static void mark_ended(Run *r)
 {
         Worker *w = r->worker;
 
+        if (STEAL(r->again_usec) > 0)
+                worker_kind_runs(w, r->kind); /* there was room in the end */
         r->state = RUN_ENDED;
         w->n_ended++;
         if (sd_event_source_set_enabled(w->end_defer, SD_EVENT_ONESHOT) < 0)
                 worker_send_ends(w);
 }
 
+static bool waits_for_room(const Run *r)
+{
+        return r->state == RUN_KEEPING && r->again_usec > 0;
+}
+
+/* The work is done: its result is not thrown away for what the host may have again in a moment.
+ * Meanwhile the kind is held, and the run takes a slot's place. */
+static void wait_for_room(Run *r, const char *code, int error)
+{
+        char text[200];
+
+        (void) snprintf(text, sizeof(text), "what its runs have written cannot be kept (%s)",
+                strerror(-error)); // NOLINT(concurrency-mt-unsafe)
+        worker_hold_kind(r->worker, r->kind, code, text);
+        r->writer = blob_writer_free(r->writer);
+        r->again_usec = now_usec(CLOCK_MONOTONIC) + ROOM_USEC;
+        r->state = RUN_KEEPING;
+}
+
+void worker_keep_again(Worker *w)
+{
+        usec_t now = now_usec(CLOCK_MONOTONIC);
+
+        for (const Run *r = w->runs; r; r = r->next)
+                if (waits_for_room(r) && r->again_usec <= now) {
+                        (void) sd_event_source_set_enabled(w->keep_defer, SD_EVENT_ONESHOT);
+                        return;
+                }
+}
+
+unsigned worker_n_without_room(const Worker *w)
+{
+        unsigned n = 0;
+
+        for (const Run *r = w->runs; r; r = r->next)
+                n += waits_for_room(r);
+        return n;
+}
+
+bool run_leave_room(Run *r, RunCause reason)
+{
+        if (!waits_for_room(r))
+                return false;
+        r->again_usec = 0;
+        run_drop_files(r);
+        r->outcome.children = mfree(r->outcome.children);
+        r->outcome.result = mfree(r->outcome.result);
+        r->outcome.result_blob = mfree(r->outcome.result_blob);
+        run_stopped_early(r, reason);
+        return true;
+}
+
 static void keep_failed(Run *r, int error)
 {
+        const char *code = run_shortage_code(error);
+
+        if (code) {
+                wait_for_room(r, code, error);
+                return;
+        }
         log_warning_errno(
                 error, "Failed to keep the output of run %lld: %m", (long long) r->run_id);
         r->outcome.children = mfree(r->outcome.children);
@@ -237,10 +302,11 @@ static void keep_failed(Run *r, int error)
 static int on_keep(sd_event_source *s, void *userdata)
 {
         Worker *w = userdata;
+        usec_t now = now_usec(CLOCK_MONOTONIC);
         int e;
 
         for (Run *r = w->runs; r; r = r->next) {
-                if (r->state != RUN_KEEPING)
+                if (r->state != RUN_KEEPING || r->again_usec > now)
                         continue;
                 e = run_keep_step(r);
                 if (e < 0)

@@ -143,6 +143,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
                         worker_look_at_orders(w);
         }
         worker_start_queued(w);
+        worker_keep_again(w);
         if (w->watchdog_usec > 0 && is_healthy(w, now))
                 (void) sd_notify(false, "WATCHDOG=1");
 

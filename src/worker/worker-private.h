@@ -105,10 +105,15 @@ void run_give_back(Run *r); /* it never ran: ready again, counts as nothing */
 /* The kind's handler cannot be started here: ready again, counts as nothing, and the kind is held.
  * code NULL: it is held already, for the reason that it has. */
 void run_no_handler(Run *r, const char *cause, const char *code, const char *message);
+void run_no_resources(Run *r, int error); /* the same: the worker has not got what it needs */
 /* An error of ours before the handler could start: another attempt, if there is one left. */
 void run_failed_early(Run *r, const char *cause, const char *code, const char *message);
 /* Its outcome is set: keeps output files, then sends it. */
 void run_ended(Run *r);
+/* What a run has written finds no room, or no descriptor: it is tried again until it does. */
+void worker_keep_again(Worker *w); /* if it is time */
+unsigned worker_n_without_room(const Worker *w);
+bool run_leave_room(Run *r, RunCause reason); /* no more: the run is done anew, or cancelled */
 void worker_send_ends(Worker *w);
 int worker_start_ends(Worker *w);
 

@@ -8,6 +8,7 @@
 #include "log.h"
 #include "memfd-util.h"
 #include "reeve-limits.h"
+#include "run-shortage.h"
 #include "store-children.h"
 #include "worker-private.h"
 
@@ -255,6 +256,15 @@ static void tell_no_socket(Run *r, int error)
         run_no_handler(r, "missing", "NO_SOCKET", text);
 }
 
+void run_no_resources(Run *r, int error)
+{
+        char text[200];
+
+        (void) snprintf(text, sizeof(text),
+                "the worker has none left (%s): see LimitNOFILE= of its unit", strerror(-error));
+        run_no_handler(r, "not-run", run_shortage_code(error), text);
+}
+
 static void take_slot(Run *r, Slot *s)
 {
         int e = 0;
@@ -285,7 +295,10 @@ static void take_slot(Run *r, Slot *s)
                 r->worker->n_queued++;
                 return;
         }
-        tell_no_socket(r, e);
+        if (run_shortage_code(e))
+                run_no_resources(r, e);
+        else
+                tell_no_socket(r, e);
 }
 
 static void enqueue_run(Run *r)
@@ -505,6 +518,12 @@ void run_send(Run *r)
                 run_failed_early(r, "input-error", "INPUT_ERROR",
                         e == -ENOENT ? "an input of the job is not in the blob store of this host"
                                      : strerror(-e));
+                return;
+        }
+        if (run_shortage_code(e) && e != -EAGAIN) {
+                r->slot = NULL;
+                slot_close(s);
+                run_no_resources(r, e);
                 return;
         }
         slot_lost(s, strerror(-e));

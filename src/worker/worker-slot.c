@@ -198,9 +198,14 @@ static int on_slot_io(sd_event_source *source, int fd, uint32_t revents, void *u
                 if (r == -EAGAIN)
                         return 0;
                 if (r != RUN_PACKET_RECEIVED) {
-                        bool idle = !s->run;
+                        Run *run = s->run;
 
-                        if (idle) {
+                        if (run && r == -EMFILE) { /* what it sent is gone: it must do it again */
+                                run->slot = NULL;
+                                slot_close(s);
+                                run_no_resources(run, r);
+                                worker_start_queued(s->worker);
+                        } else if (!run) {
                                 slot_close(s); /* it had its runs, as it should */
                                 worker_start_queued(s->worker);
                         } else

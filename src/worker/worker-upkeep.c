@@ -95,7 +95,8 @@ static void on_cancels(int error, const int64_t *run_ids, unsigned n, void *user
         for (unsigned i = 0; error == 0 && i < n; i++) {
                 Run *r = find_run(w, run_ids[i]);
 
-                if (!r || r->stopping || r->state >= RUN_KEEPING)
+                if (!r || run_leave_room(r, RUN_CANCELLED) || r->stopping ||
+                        r->state >= RUN_KEEPING)
                         continue;
                 log_info("Cancelling run %lld of job %s.", (long long) r->run_id, r->job);
                 if (r->slot)

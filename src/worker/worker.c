@@ -398,6 +398,8 @@ static void stop_runs(Worker *w)
                         run_stopped_early(r, RUN_DRAINED);
                 else if (r->state == RUN_RUNNING && r->slot)
                         slot_stop_run(r->slot, RUN_DRAINED);
+                else
+                        (void) run_leave_room(r, RUN_DRAINED);
         }
 }
 

@@ -153,13 +153,16 @@ def test_status_names_the_kinds_that_cannot_be_run(service, ctl):
     kept = {"kind": "bad", "code": "KIND_KEPT_OUT", "message": "/etc/reeve/kinds/bad.kind:2: Priority=x"}
     lost = {"kind": "lost", "code": "NO_SOCKET", "message": "nothing listens", "since": "2026-11-22T10:00:01Z"}
     gone = {"kind": "gone", "code": "HANDLER_MISSING", "message": "there is no program /x", "since": "2026-11-22T10:00:01Z"}
+    full = {"kind": "full", "code": "NO_SPACE", "message": "no room", "since": "2026-11-22T10:00:01Z"}
     two = {**WORKER, "name": "default:2", "faults": [lost]}
-    fleet(service, workers=[{**WORKER, "faults": [kept, lost, gone]}, two])
+    fleet(service, workers=[{**WORKER, "faults": [kept, lost, gone, full]}, two])
     faults = json.loads(ctl("status", "--json", status=1).stdout)["faults"]
     assert [f["what"] for f in faults] == [
         f"Kind bad cannot be run on {WORKER['host']}: KIND_KEPT_OUT: /etc/reeve/kinds/bad.kind:2: Priority=x.",
         f"Kind lost cannot be run on {WORKER['host']} since 2026-11-22 12:00:01: NO_SOCKET: nothing listens.",
-        f"Kind gone cannot be run on {WORKER['host']} since 2026-11-22 12:00:01: HANDLER_MISSING: there is no program /x."]
+        f"Kind gone cannot be run on {WORKER['host']} since 2026-11-22 12:00:01: HANDLER_MISSING: there is no program /x.",
+        f"Kind full cannot be run on {WORKER['host']} since 2026-11-22 12:00:01: NO_SPACE: no room."]
+    assert "df -h /tmp" in faults.pop()["remedy"]
     assert "systemctl restart reeve-run-lost.socket" in faults[1]["remedy"] and all("reevectl kinds check" in f["remedy"] for f in faults[::2])
     assert "Nothing is wrong." not in ctl("status", status=1).stdout
 
