@@ -418,3 +418,36 @@ def test_an_answer_that_was_lost_after_its_commit(api, server, database):
     later.join(within(30))
     assert replies[0].status == 202 and replies[0].json["state"] == "scheduled", replies
     assert database.value("select count(*) from reeve.job") == 1
+
+
+def test_two_on_one_socket_and_database(start, database):
+    """As an upgrade by hand has it: whoever takes a connection serves it, a key makes one job, and one of them may go."""
+    database.add_kind("echo")
+    api = start(keep=True)
+    first = api.process
+    api.start()
+    second = api.process
+    answers = {}
+
+    def ask(n):
+        for _ in range(100):
+            r = api.post("/api/jobs", {"kind": "echo", "payload": n // 2}, {"Idempotency-Key": f"k{n // 2}"}, timeout=60)
+            if r.status not in (409, 503):  # in flight, in the one or in the other
+                answers[n] = r.json["id"]
+                return
+            time.sleep(0.1)
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(60)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    assert len(answers) == 60 and all(answers[n] == answers[n ^ 1] for n in answers)
+    assert database.value("select count(*) from reeve.job") == 30
+    assert first.poll() is None and second.poll() is None
+    first.terminate()
+    assert first.wait(60) == 0
+    ask(100)
+    assert database.value("select count(*) from reeve.job") == 31
+    job = api.create()["id"]
+    assert api.get(f"/api/jobs/{job}", timeout=60).json["state"] == "ready"

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import ETC, GOOD, RELEASE, RUN, USR, files_of
+from conftest import ETC, GENERATOR, GOOD, RELEASE, RUN, USR, files_of
 from patience import within
 
 FULL = """[Kind]
@@ -349,3 +349,16 @@ def test_a_full_disk_leaves_no_half_a_unit(tree):
         assert made == whole and n_partly > 3
     finally:
         subprocess.run(["umount", "-l", tree.out], check=True)
+
+
+def test_two_at_once_write_the_same(tree):
+    """systemd runs one at a time; daemon-reload by hand beside it may be a second."""
+    for i in range(30):
+        tree.kind(f"k{i}")
+    assert tree.generate().returncode == 0
+    whole = {name: (tree.out / name).read_bytes() for name in tree.made()}
+    argv = [GENERATOR, f"--root={tree.root}", tree.out, tree.out.with_name("early"), tree.out.with_name("late")]
+    both = [subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for p in both:
+        assert p.communicate(timeout=60)[1] == "" and p.returncode == 0
+    assert {name: (tree.out / name).read_bytes() for name in tree.made()} == whole
