@@ -28,13 +28,13 @@ static void decode_promoted(StoreRequest *q, int error, const PGresult *result)
                 q->call.userdata);
 }
 
-int store_promote_due(Store *s, unsigned n_most, const char *lower, StorePromotedCallback callback,
+int store_promote_due(Store *s, unsigned n_most, int64_t back_sec, StorePromotedCallback callback,
         void *userdata, StoreRequest **ret_request)
 {
         StoreParams p = {};
 
         params_u64(&p, n_most);
-        params_text(&p, lower);
+        params_i64(&p, back_sec);
         return store_send(s, &sql_promote_due, &p,
                 STORE_CALL(decode_promoted, callback, userdata, ret_request));
 }

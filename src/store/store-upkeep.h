@@ -8,9 +8,9 @@
 
 typedef void (*StorePromotedCallback)(int error, int64_t n, usec_t next_usec, void *userdata);
 
-/* Moves due jobs to ready, at most n_most, none older than lower ("-infinity" or a timestamp with
- * zone). next_usec: until the next one is due, USEC_INFINITY if there is none. */
-int store_promote_due(Store *s, unsigned n_most, const char *lower, StorePromotedCallback callback,
+/* Moves due jobs to ready, at most n_most, none that were due more than back_sec ago (negative:
+ * all). next_usec: until the next one is due, USEC_INFINITY if there is none. */
+int store_promote_due(Store *s, unsigned n_most, int64_t back_sec, StorePromotedCallback callback,
         void *userdata, StoreRequest **ret_request);
 
 typedef void (*StoreUnblockedCallback)(int error, int64_t n, const char *last, void *userdata);

@@ -164,16 +164,13 @@ static int on_due(sd_event_source *s, uint64_t usec, void *userdata)
         Worker *w = userdata;
         usec_t now = now_usec(CLOCK_MONOTONIC);
         bool all = now >= w->promoted_all_usec + DUE_ALL_USEC;
-        char lower[RFC3339_MAX] = "-infinity";
 
         if (w->instance == 0 || w->state != WORKER_WORKING)
                 return arm(s, DUE_MAX_USEC);
         if (all)
                 w->promoted_all_usec = now;
-        else
-                (void) format_rfc3339(
-                        lower, now_usec(CLOCK_REALTIME) - DUE_BACK_SEC * USEC_PER_SEC);
-        (void) store_promote_due(w->store, DUE_BATCH, lower, on_promoted, w, NULL);
+        (void) store_promote_due(
+                w->store, DUE_BATCH, all ? -1 : DUE_BACK_SEC, on_promoted, w, NULL);
         /* Should no answer come: again, later. */
         return arm(s, 2 * DUE_MAX_USEC);
 }

@@ -126,8 +126,8 @@ class Session:
         run_id, run_key = (run["run_id"], run["run_key"]) if isinstance(run, dict) else run
         return self.run("spawn-children", run_id, run_key, json.dumps(children), "test", at_once, *progress)[0]["n"]
 
-    def promote(self, most=100, after="-infinity"):
-        return self.run("promote-due", most, after)[0]
+    def promote(self, most=100, back=-1):
+        return self.run("promote-due", most, back)[0]
 
     def enqueue(self, *jobs):
         """Rows of enqueue_batch(); a job is a dict, kind echo unless it says so."""

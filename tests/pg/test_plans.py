@@ -87,7 +87,7 @@ class Hot:
         w.sql("select reeve.cancel_job(%s, 'test')", parent)
         soon = w.add(run_at="2099-01-01T00:00:00Z")
         q.root.sql("update reeve.scheduled set run_at = now() - interval '1 second' where job = %s", soon)
-        yield "promote-due", *explain(w, "promote-due", [100, "-infinity"]), ["scheduled_run_at"]
+        yield "promote-due", *explain(w, "promote-due", [100, -1]), ["scheduled_run_at"]
         yield "beat-instance", *explain(w, "beat-instance", [q.instance, "busy", 1, 1]), []
         # A function shows no plan, but what it touches.
         yield "expire-deadlines", *explain(w, "expire-deadlines", ["1 hour", 100]), []
