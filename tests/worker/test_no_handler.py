@@ -12,8 +12,8 @@ def faults(world):
 def told(world, id, code):
     """The job is ready again, and says why."""
     wait_for(lambda: (world.job(id).get("last_error") or {}).get("code") == code, what=f"{code} of {id}: {world.job(id)}")
-    wait_for(lambda: world.job(id)["state"] == "ready", what="ready again")
-    job = world.job(id)
+    # One look: it is claimed again in a moment.
+    job = wait_for(lambda: (job := world.job(id))["state"] == "ready" and job, what="ready again")
     assert (job["attempt"], job["interruptions"]) == (0, 0), job
     return job
 
