@@ -18,7 +18,7 @@ def test_three_minutes_of_mixed_load(deb):
     assert int(p.stdout.split(" jobs ended")[0].split()[-1]) > 1000
 
 
-@pytest.mark.parametrize("words", [[], ["soak", "--minutes=x"], ["soak", "--hours=1"], ["else"], ["soak", "--minutes=0"]])
+@pytest.mark.parametrize("words", [[], ["soak", "--minutes=x"], ["soak", "--hours=1"], ["else"], ["soak", "--minutes=0"], ["load", "--minutes=1"]])
 def test_wrong_words_are_told(words):
     p = subprocess.run([TREE / "tools/bench", *words], capture_output=True, text=True, timeout=within(60))
     assert p.returncode == 2 and "tools/bench soak [--minutes=N]" in p.stdout
