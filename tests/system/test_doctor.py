@@ -276,7 +276,8 @@ def test_memory_near_its_limit(well):
         found = finds(well, "MEMORY_HIGH", "warning")
         assert "reeved.service uses" in found["what"]
     finally:
-        well.exec("systemctl", "set-property", "--runtime", "reeved.service", "MemoryMax=infinity")
+        # Not set-property again: systemd 252 counts the drop-in twice then, and asks for a reload for ever.
+        well.sh("rm -r /run/systemd/system.control/reeved.service.d; systemctl daemon-reload; systemctl restart reeved")
 
 
 def test_no_bus_and_one_without_systemd(well):
