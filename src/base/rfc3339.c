@@ -48,6 +48,9 @@ static bool take_offset(const char **s, int *ret_seconds)
         return true;
 }
 
+/* Where a leap second or an offset can lead behind the last year that has four digits. */
+#define YEAR_10000 253402300800L /* seconds after 1970 */
+
 int parse_rfc3339(const char *s, usec_t *ret)
 {
         struct tm tm = {};
@@ -82,7 +85,7 @@ int parse_rfc3339(const char *s, usec_t *ret)
         if (day.tm_mon != tm.tm_mon || day.tm_mday != tm.tm_mday)
                 return -EINVAL;
         seconds += tm.tm_hour * 3600L + tm.tm_min * 60L + tm.tm_sec - offset;
-        if (seconds < 0)
+        if (seconds < 0 || seconds >= YEAR_10000)
                 return -EINVAL;
         *ret = (usec_t) seconds * USEC_PER_SEC + fraction;
         return 0;

@@ -328,11 +328,13 @@ static void test_rfc3339(void **state)
         static const char *const bad[] = { "", "2026-11-22", "2026-13-01T00:00:00Z",
                 "2026-02-29T00:00:00Z", "2026-11-22T10:20:30", "2026-11-22T10:20:30.Z",
                 "2026-11-22T10:20:30Zx", "2026-11-22T10:20:30+0100", "1969-12-31T23:59:59Z",
-                "1970-01-01T00:00:00+01:00" };
+                "1970-01-01T00:00:00+01:00", "9999-12-31T23:59:60Z", /* fuzz-value */
+                "9999-12-31T23:30:00-01:00" };
         usec_t usec = 0;
 
         assert_int_equal(parse_rfc3339("1970-01-01T00:00:01.5Z", &usec), 0);
         assert_int_equal(usec, 1500000);
+        assert_int_equal(parse_rfc3339("9999-12-31T23:59:59.999999Z", &usec), 0);
         assert_int_equal(parse_rfc3339("2026-11-22T10:20:30.123456+00:00", &usec), 0);
         assert_int_equal(usec, 1795342830123456);
         assert_int_equal(parse_rfc3339("2026-11-22T11:20:30.123456789+01:00", &usec), 0);
