@@ -60,7 +60,10 @@ def test_install_enable_upgrade_purge(bare, deb):
     bare.exec("systemctl", "start", "reeve.target")
     assert bare.psql("select n from kept") == "42", "removing without purging lost data"
 
+    bare.sh("mkdir -p /etc/reeve/kinds /etc/reeve/pools && echo '[Exec]' >/etc/reeve/kinds/own.kind")
     bare.sh("dpkg --purge reeve")
+    assert bare.sh("find /etc/reeve").split() == ["/etc/reeve", "/etc/reeve/kinds", "/etc/reeve/kinds/own.kind"]
+    bare.sh("rm -r /etc/reeve")
     assert files(bare) - before == set()
     assert bare.sh("systemctl list-unit-files 'reeve*' --no-legend || true; systemctl list-units 'reeve*' --type=service,target --no-legend") == ""
 
