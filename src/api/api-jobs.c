@@ -86,9 +86,18 @@ void call_show_job(Call *c, unsigned status)
                         &c->pending));
 }
 
-static void show_job(Call *c)
+static bool wants_details(const Call *c)
 {
-        call_show_job(c, 200);
+        return streq_ptr(http_request_get_query(c->request, "details"), "true");
+}
+
+/* Counts its children, which may be many: where the lists are asked for. */
+static void show_job_as_asked(Call *c)
+{
+        (void) call_failed(c,
+                wants_details(c)
+                        ? store_get_job_details(call_reader(c), c->id, on_job, c, &c->pending)
+                        : store_get_job(c->api->store, c->id, on_job, c, &c->pending));
 }
 
 static void on_waited_job(int error, const char *const *row, void *userdata)
@@ -101,21 +110,28 @@ static void on_waited_job(int error, const char *const *row, void *userdata)
         (void) parse_timespan(http_request_get_query(c->request, "wait"), &usec);
         if (usec > WAIT_MAX_USEC)
                 usec = WAIT_MAX_USEC;
-        if (usec == 0 || c->api->stopping ||
-                job_state_is_terminal(job_state_from_string(row[STORE_JOB_STATE])))
-                reply_job(c, 200, row[STORE_JOB_BODY]);
+        if (usec != 0 && !c->api->stopping &&
+                !job_state_is_terminal(job_state_from_string(row[STORE_JOB_STATE])))
+                (void) call_failed(c, waiters_add(c->api->waiters, c, usec, show_job_as_asked));
+        else if (wants_details(c))
+                show_job_as_asked(c);
         else
-                (void) call_failed(c, waiters_add(c->api->waiters, c, usec, show_job));
+                reply_job(c, 200, row[STORE_JOB_BODY]);
 }
 
 void handle_get_job(HttpRequest *r, void *userdata)
 {
         Call *c = userdata;
         const char *wait = http_request_get_query(r, "wait");
+        const char *details = http_request_get_query(r, "details");
         usec_t usec;
 
+        if (details && !streq(details, "true") && !streq(details, "false")) {
+                call_problem(c, PROBLEM_BAD_QUERY, "details: expected true or false.");
+                return;
+        }
         if (!wait) {
-                call_show_job(c, 200);
+                show_job_as_asked(c);
                 return;
         }
         if (parse_timespan(wait, &usec) < 0)

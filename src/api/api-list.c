@@ -54,7 +54,7 @@ static const char *read_time(const char *value, char buf[static UUID_TEXT_SIZE])
 
 static const char *read_param(ListQuery *q, const char *name, const char *value)
 {
-        Uuid cursor;
+        Uuid id;
 
         if (streq(name, "tenant"))
                 q->filter.tenant = value;
@@ -77,10 +77,14 @@ static const char *read_param(ListQuery *q, const char *name, const char *value)
         } else if (streq(name, "limit")) {
                 if (parse_unsigned(value, 1, LIST_MAX, &q->filter.n_most) < 0)
                         return "expected a number from 1 to 200";
+        } else if (streq(name, "parent")) {
+                q->filter.parent = value;
+                if (uuid_parse(value, &id) < 0)
+                        return "a job's id is a UUID";
         } else if (!streq(name, "cursor")) {
                 return "there is no such filter; known are tenant, kind, queue, state, subject, "
-                       "created_after, created_before, limit and cursor";
-        } else if (uuid_parse(value, &cursor) < 0) {
+                       "parent, created_after, created_before, limit and cursor";
+        } else if (uuid_parse(value, &id) < 0) {
                 return "not a cursor of this list";
         }
         return NULL;

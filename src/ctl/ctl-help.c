@@ -132,6 +132,8 @@ static void offer_values(Ctl *c, const char *word)
                 offer_names(c, word, "--queue=", "/api/queues", "queues");
         else if (strncmp(word, "--kind=", 7) == 0)
                 offer_names(c, word, "--kind=", "/api/kinds", "kinds");
+        else if (strncmp(word, "--parent=", 9) == 0)
+                offer_names(c, word, "--parent=", "/api/jobs?state=waiting", "jobs");
         else if (strncmp(word, "--bucketing=", 12) == 0)
                 offer_words(word, "--bucketing=", ways);
         else if (strncmp(word, "--on-stale=", 11) == 0)

@@ -2,8 +2,10 @@
 #include <inttypes.h>
 
 #include "ctl.h"
+#include "job.h"
 #include "parse-util.h"
 
+#define CUT_MAX  400U /* bytes of a payload that people are shown */
 #define PAGE_MAX 200U /* what the API gives at once */
 
 /* ---- list ---- */
@@ -77,7 +79,7 @@ static uint64_t take_page(const Ctl *c, const JsonValue *jobs, TextTable *t, uin
 static void write_target(const Ctl *c, StrBuf *b, const char *cursor, uint64_t left)
 {
         static const CtlOptionId filters[] = { OPTION_STATE, OPTION_KIND, OPTION_QUEUE,
-                OPTION_TENANT, OPTION_SUBJECT };
+                OPTION_TENANT, OPTION_SUBJECT, OPTION_PARENT };
 
         strbuf_printf(b, "/api/jobs?limit=%" PRIu64, left < PAGE_MAX ? left : PAGE_MAX);
         for (size_t i = 0; i < ELEMENTSOF(filters); i++)
@@ -164,6 +166,7 @@ typedef enum FieldType {
         FIELD_BYTES,
         FIELD_ACTOR,
         FIELD_RAW, /* any JSON */
+        FIELD_CUT, /* the same; the beginning of it, if it is long */
 } FieldType;
 
 static const struct {
@@ -181,7 +184,6 @@ static const struct {
         { "subject", "Subject", FIELD_TEXT },
         { "parent", "Parent", FIELD_TEXT },
         { "retry_of", "Retry of", FIELD_TEXT },
-        { "children_pending", "Children", FIELD_NUMBER },
         { "created_at", "Created", FIELD_TIME },
         { "run_at", "Runs at", FIELD_TIME },
         { "deadline", "Deadline", FIELD_TIME },
@@ -201,6 +203,8 @@ static const struct {
         { "actor", "By", FIELD_ACTOR },
         { "reason", "Reason", FIELD_TEXT },
         { "result_blob", "Result in", FIELD_TEXT },
+        { "payload", "Payload", FIELD_CUT },
+        { "payload_file", "Payload in", FIELD_TEXT },
         { "result", "Result", FIELD_RAW },
 };
 
@@ -225,10 +229,37 @@ static void print_field(const Ctl *c, size_t i, const JsonValue *v)
                 text_clean(&clean, strbuf_str(&raw));
         } else {
                 text = json_value_text(v, &size);
-                strbuf_append(&raw, text, size);
+                if (fields[i].type == FIELD_CUT && size > CUT_MAX) {
+                        size = CUT_MAX;
+                        while (size > 0 && ((unsigned char) text[size] & 0xc0) == 0x80)
+                                size--; /* not in the middle of a character */
+                        strbuf_append(&raw, text, size);
+                        strbuf_puts(&raw, " ... (--json shows all of it)");
+                } else {
+                        strbuf_append(&raw, text, size);
+                }
                 text_clean(&clean, strbuf_str(&raw));
         }
         printf("%12s: %s\n", fields[i].title, strbuf_str(&clean));
+}
+
+static void print_children(const JsonValue *job)
+{
+        const JsonValue *states = json_value_member(job, "child_states");
+        const char *before = "";
+
+        if (!states || !json_value_is(states, JSON_OBJECT))
+                return;
+        printf("%12s: ", "Children");
+        for (JobState s = JOB_NONE + 1; s < _JOB_STATE_MAX; s++) {
+                uint64_t n = member_u64(states, job_state_to_string(s));
+
+                if (n == 0)
+                        continue;
+                printf("%s%" PRIu64 " %s", before, n, job_state_to_string(s));
+                before = ", ";
+        }
+        putchar('\n');
 }
 
 static void print_limit(const JsonValue *job)
@@ -288,7 +319,7 @@ static int show_job(Ctl *c, const char *id)
 {
         _cleanup_(answer_done) Answer a = {}, b = {};
         const JsonValue *v;
-        int r = ctl_ask_job(c, "GET", id, "", NULL, &a);
+        int r = ctl_ask_job(c, "GET", id, "?details=true", NULL, &a);
 
         if (r != EXIT_STATUS_OK)
                 return r;
@@ -301,9 +332,10 @@ static int show_job(Ctl *c, const char *id)
                 return r;
         for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
                 v = json_value_member(a.root, fields[i].name);
-                if (v && !(json_value_is(v, JSON_NULL) && fields[i].type != FIELD_RAW))
+                if (v && !(json_value_is(v, JSON_NULL) && fields[i].type < FIELD_RAW))
                         print_field(c, i, v);
         }
+        print_children(a.root);
         print_limit(a.root);
         print_error(a.root, "error", "Error");
         print_error(a.root, "last_error", "Last error");

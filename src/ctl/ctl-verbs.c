@@ -47,6 +47,7 @@ static const CtlOption options[_OPTION_MAX] = {
         [OPTION_DESCRIPTION] = { "description", 0, "TEXT", "A line about it" },
         [OPTION_CONTEXT] = { "context", 0, "JSON", "An object with what rules ask for" },
         [OPTION_SMOKE] = { "smoke", 0, NULL, "The short test, which is the only one there is" },
+        [OPTION_PARENT] = { "parent", 0, "ID", "Children of this job" },
         [OPTION_DRY_RUN] = { "dry-run", 0, NULL, "Say what would be done, and do nothing" },
 };
 
@@ -58,7 +59,7 @@ static const CtlOption options[_OPTION_MAX] = {
                 BIT(OPTION_WAIT))
 #define LIST_OPTIONS                                                                               \
         (BIT(OPTION_STATE) | BIT(OPTION_KIND) | BIT(OPTION_QUEUE) | BIT(OPTION_TENANT) |           \
-                BIT(OPTION_SUBJECT) | BIT(OPTION_LIMIT) | BIT(OPTION_ALL))
+                BIT(OPTION_SUBJECT) | BIT(OPTION_PARENT) | BIT(OPTION_LIMIT) | BIT(OPTION_ALL))
 
 #define FLAG_OPTIONS                                                                               \
         (BIT(OPTION_ENABLED) | BIT(OPTION_PERCENT) | BIT(OPTION_BUCKETING) | BIT(OPTION_SEED) |    \
@@ -76,7 +77,8 @@ static const CtlVerb verbs[] = {
                 "cancelled." },
         { "list", "", "Jobs, newest first", verb_list, LIST_OPTIONS, 0, 0, false, false, NULL },
         { "show", "ID", "A job, or its history", verb_show, BIT(OPTION_HISTORY), 1, 1, false, false,
-                NULL },
+                "With its payload, and how many children it has in each state: list --parent=ID "
+                "names them." },
         { "files", "ID [NAME...]", "A job's files, or fetch some of them", verb_files,
                 BIT(OPTION_OUTPUT) | BIT(OPTION_ALL), 1, -1, false, false,
                 "Without a NAME, lists them. With names, or --all for all that the job has left, "

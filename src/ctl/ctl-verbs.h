@@ -60,6 +60,7 @@ typedef enum CtlOptionId {
         OPTION_CONTEXT,
         OPTION_SMOKE,
         OPTION_DRY_RUN,
+        OPTION_PARENT,
         _OPTION_MAX,
 } CtlOptionId;
 

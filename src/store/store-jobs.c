@@ -117,6 +117,16 @@ int store_get_job(Store *s, const char *id, StoreRowCallback callback, void *use
                 s, &sql_get_job, &p, STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }
 
+int store_get_job_details(Store *s, const char *id, StoreRowCallback callback, void *userdata,
+        StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_text(&p, id);
+        return store_send(s, &sql_get_job_details, &p,
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
+}
+
 static void put_act(StoreParams *p, const StoreAct *act)
 {
         params_text(p, act->id);
@@ -222,6 +232,8 @@ static const PqStatement *choose_list(const StoreJobFilter *f)
                 { "running", &sql_list_jobs_lease },
         };
 
+        if (f->parent)
+                return &sql_list_jobs_of_parent;
         if (f->state) {
                 for (unsigned i = 0; i < ELEMENTSOF(states); i++)
                         if (streq(f->state, states[i].state))
@@ -248,6 +260,8 @@ int store_list_jobs(Store *s, const StoreJobFilter *f, StoreRowCallback callback
         params_text(&p, f->state);
         params_text(&p, f->subject);
         params_u64(&p, f->n_most);
+        if (f->parent)
+                params_text(&p, f->parent);
         return store_send(s, choose_list(f), &p,
                 STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }

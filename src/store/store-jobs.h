@@ -44,6 +44,9 @@ typedef void (*StoreRowCallback)(int error, const char *const *row, void *userda
 enum { STORE_JOB_TENANT, STORE_JOB_SUBJECT, STORE_JOB_STATE, STORE_JOB_BODY };
 int store_get_job(Store *s, const char *id, StoreRowCallback callback, void *userdata,
         StoreRequest **ret_request);
+/* The same with its payload, and how many children it has in each state. */
+int store_get_job_details(Store *s, const char *id, StoreRowCallback callback, void *userdata,
+        StoreRequest **ret_request);
 
 /* Whose jobs a caller may touch (NULL: everybody's), and what is noted about the act. */
 typedef struct StoreAct {
@@ -81,6 +84,7 @@ int store_get_file(Store *s, const char *id, const char *name, StoreRowCallback 
 typedef struct StoreJobFilter {
         const char *below, *from; /* uuids: only jobs with from <= id < below */
         const char *tenant, *kind, *queue, *state, *subject;
+        const char *parent; /* uuid: only its children */
         unsigned n_most;
 } StoreJobFilter;
 
