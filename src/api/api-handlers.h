@@ -25,6 +25,7 @@ void handle_file(HttpRequest *r, void *userdata);
 void handle_queues(HttpRequest *r, void *userdata);
 void handle_workers(HttpRequest *r, void *userdata);
 void handle_kinds(HttpRequest *r, void *userdata);
+void handle_retire_kind(HttpRequest *r, void *userdata);
 void handle_claim(HttpRequest *r, void *userdata);
 void handle_run_complete(HttpRequest *r, void *userdata);
 void handle_run_fail(HttpRequest *r, void *userdata);

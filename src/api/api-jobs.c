@@ -5,6 +5,7 @@
 #include "api-jobs.h"
 #include "http-field.h"
 #include "job.h"
+#include "parse-util.h"
 #include "sha256.h"
 
 #define HISTORY_MAX 1000U
@@ -358,4 +359,45 @@ void handle_kinds(HttpRequest *r, void *userdata)
         Call *c = userdata;
 
         (void) call_failed(c, store_list_kinds(call_reader(c), on_kinds, c, &c->pending));
+}
+
+static void on_retired(int error, const char *const *row, void *userdata)
+{
+        Call *c = userdata;
+        const char *name = http_request_get_param(c->request, "kind");
+        const char *outcome, *detail;
+
+        c->pending = NULL;
+        if (call_failed(c, error < 0 ? error : row && row[STORE_RETIRE_OUTCOME] ? 0 : -EPROTO))
+                return;
+        outcome = row[STORE_RETIRE_OUTCOME];
+        detail = row[STORE_RETIRE_DETAIL] ? row[STORE_RETIRE_DETAIL] : "";
+        if (streq(outcome, "not-found"))
+                call_problem(c, PROBLEM_NOT_FOUND, "There is no kind %s.", name);
+        else if (streq(outcome, "served"))
+                call_problem(c, PROBLEM_CONFLICT,
+                        "Worker %s has kind %s: remove its file there and restart the workers.",
+                        detail, name);
+        else if (streq(outcome, "in-use"))
+                call_problem(c, PROBLEM_CONFLICT,
+                        "%s jobs of kind %s have not ended: GET /api/jobs?kind=%s.", detail, name,
+                        name);
+        else
+                call_reply(c, http_response_new(204), 204);
+}
+
+void handle_retire_kind(HttpRequest *r, void *userdata)
+{
+        Call *c = userdata;
+        const char *name = http_request_get_param(r, "kind");
+        const char *reason = http_request_get_query(r, "reason");
+        const StoreAct act = { .id = name, .actor = c->caller.actor, .reason = reason };
+
+        if (!name_is_valid(name))
+                call_problem(c, PROBLEM_NOT_FOUND, "There is no such kind.");
+        else if (reason && strlen(reason) > REEVE_REASON_MAX)
+                call_problem(c, PROBLEM_BAD_QUERY, "reason: at most %u bytes.", REEVE_REASON_MAX);
+        else
+                (void) call_failed(
+                        c, store_retire_kind(call_reader(c), &act, on_retired, c, &c->pending));
 }

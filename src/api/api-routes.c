@@ -85,6 +85,8 @@ static const HttpRoute routes[] = {
                 { "listWorkers", "fleet", NULL, NULL, "200=Workers" } },
         { HTTP_GET, "/api/kinds", handle_kinds, API_READ, 0, 0, "published kinds", 0,
                 { "listKinds", "fleet", NULL, NULL, "200=Kinds" } },
+        { HTTP_DELETE, "/api/kinds/{kind}", handle_retire_kind, API_ADMIN, 0, 0,
+                "take a kind out of use", 0, { "retireKind", "fleet", "reason", NULL, "204 409" } },
         { HTTP_GET, "/api/stats", handle_stats, API_FLEET, 0, 0, "jobs by live state", 0,
                 { "getStats", "fleet", NULL, NULL, "200=Stats" } },
         { HTTP_GET, "/api/flags", handle_flags, API_FLEET, 0, 0, "flags in use", 0,

@@ -148,6 +148,7 @@ static bool offer_commands(
         static const char *const flag[] = { "list", "show", "create", "enable", "disable",
                 "percent", "rules", "allow", "queues", "archive", "history", "eval", NULL };
         static const char *const rollback[] = { "emergency", NULL };
+        static const char *const kinds[] = { "check", "retire", NULL };
         bool is_flag = streq(verb->name, "flag"), is_rollback = streq(verb->name, "rollback");
         Uuid id;
 
@@ -156,6 +157,14 @@ static bool offer_commands(
 
                 (void) snprintf(target, sizeof(target), "/api/jobs/%s/files", command);
                 offer_names(c, word, "", target, "files");
+                return true;
+        }
+        if (streq(verb->name, "kinds") && n_before == 0) {
+                offer_words(word, "", kinds);
+                return true;
+        }
+        if (streq(verb->name, "kinds") && n_before == 1 && streq(command, "retire")) {
+                offer_names(c, word, "", "/api/kinds", "kinds");
                 return true;
         }
         if (!is_flag && !is_rollback && !streq(verb->name, "queues"))
@@ -181,8 +190,6 @@ static void offer_arguments(Ctl *c, const CtlVerb *verb, int n_before, const cha
 
                 for (size_t i = 0; i < ELEMENTSOF(commands) && n_before == 0; i++)
                         offer(word, "", commands[i]);
-        } else if (streq(verb->name, "kinds") && n_before == 0) {
-                offer(word, "", "check");
         } else if (streq(verb->name, "submit") && n_before == 0) {
                 offer_names(c, word, "", "/api/kinds", "kinds");
         } else if (streq(verb->name, "cancel")) {

@@ -161,13 +161,35 @@ int verb_workers(Ctl *c)
         return print_list(c, "/api/workers", "workers", print_workers);
 }
 
+static int retire_kind(Ctl *c, const char *name)
+{
+        _cleanup_(strbuf_done) StrBuf target = {};
+        _cleanup_(answer_done) Answer a = {};
+
+        strbuf_puts(&target, "/api/kinds/");
+        http_quote(&target, name);
+        if (c->values[OPTION_REASON]) {
+                strbuf_puts(&target, "?reason=");
+                http_quote(&target, c->values[OPTION_REASON]);
+        }
+        if (strbuf_error(&target) < 0)
+                return ctl_oom();
+        return ctl_ask(c, &(HttpAsk){ .method = "DELETE", .target = strbuf_str(&target) }, &a);
+}
+
 int verb_kinds(Ctl *c)
 {
+        bool retire = c->n_args == 2 && streq(c->args[0], "retire");
+
+        if (c->values[OPTION_REASON] && !retire)
+                return ctl_error(EXIT_STATUS_USAGE, "--reason goes with \"kinds retire\" only.");
+        if (retire)
+                return retire_kind(c, c->args[1]);
         if (c->n_args == 0)
                 return print_list(c, "/api/kinds", "kinds", print_kinds);
         if (!streq(c->args[0], "check"))
                 return ctl_error(EXIT_STATUS_USAGE,
-                        "kinds %s: only \"check\" can stand there. Try \"reevectl help kinds\".",
+                        "kinds %s: expected check or retire NAME. Try \"reevectl help kinds\".",
                         c->args[0]);
         return check_kinds(c->args + 1, c->n_args - 1);
 }
@@ -280,7 +302,9 @@ static void judge_kinds(Faults *f, const JsonValue *kinds, const JsonValue *work
                 if (json_value_member(v, "workers") && member_u64(v, "workers") == 0 &&
                         !json_value_member(v, "lease_usec")) /* programs elsewhere take its jobs */
                         faults_add(f, FAULT_WARNING, "KIND_UNSERVED",
-                                "reevectl kinds check; systemctl daemon-reload",
+                                "reevectl kinds check; systemctl daemon-reload; or, if it is to "
+                                "go, "
+                                "reevectl kinds retire NAME",
                                 "Kind %s is published and no living worker has it.",
                                 member_text(v, "name"));
 }

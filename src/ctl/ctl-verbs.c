@@ -108,9 +108,11 @@ static const CtlVerb verbs[] = {
                 "A paused queue is claimed from by no worker; runs that are going on end as "
                 "usual." },
         { "workers", "", "Living workers", verb_workers, 0, 0, 0, false, false, NULL },
-        { "kinds", "[check [FILE...]]", "Published kinds, or what is wrong with .kind files",
-                verb_kinds, 0, 0, -1, false, false,
-                "check asks reeve-generator(8): exit status 1 if a kind would be kept out." },
+        { "kinds", "[check [FILE...]|retire NAME]",
+                "Published kinds, or what is wrong with .kind files", verb_kinds,
+                BIT(OPTION_REASON), 0, -1, false, false,
+                "check asks reeve-generator(8): exit status 1 if a kind would be kept out. retire "
+                "takes a\nkind out of use that no worker has and no job needs any more." },
         { "key", "list|create NAME|revoke ID", "Keys for those who come by TCP", verb_key,
                 BIT(OPTION_ROLE) | BIT(OPTION_TENANT) | BIT(OPTION_SUBJECT) | BIT(OPTION_ACTS), 1,
                 2, false, false, "create prints the key, this once." },

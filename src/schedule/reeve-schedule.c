@@ -20,6 +20,7 @@ static const char *arg_root;
 static const char *arg_kind;
 static bool arg_show;
 static usec_t arg_at;
+static bool arg_missed; /* --at= */
 
 typedef struct Schedule {
         sd_event *event;
@@ -75,6 +76,7 @@ static int parse_argv(int argc, char *argv[])
                                         optarg);
                                 return -EINVAL;
                         }
+                        arg_missed = true;
                         break;
                 case ARG_ROOT:
                         arg_root = optarg;
@@ -142,7 +144,7 @@ static void on_answer(int error, const char *const *row, void *userdata)
 static void on_state(bool connected, const char *text, void *userdata)
 {
         Schedule *s = userdata;
-        const StoreInstant instant = { s->kind, s->instant, s->host };
+        const StoreInstant instant = { s->kind, s->instant, s->host, arg_missed };
 
         if (connected && !s->asked)
                 s->asked = store_enqueue_scheduled(s->store, &instant, on_answer, s, NULL) >= 0;

@@ -188,6 +188,18 @@ int store_list_workers(
                 STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }
 
+int store_retire_kind(Store *s, const StoreAct *act, StoreRowCallback callback, void *userdata,
+        StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_text(&p, act->id);
+        params_text(&p, act->actor);
+        params_text(&p, act->reason);
+        return store_send(s, &sql_retire_kind, &p,
+                STORE_CALL(store_decode_row, callback, userdata, ret_request));
+}
+
 int store_list_kinds(
         Store *s, StoreRowCallback callback, void *userdata, StoreRequest **ret_request)
 {

@@ -71,6 +71,10 @@ int store_list_files(Store *s, const char *id, unsigned n_most, StoreRowCallback
         void *userdata, StoreRequest **ret_request);
 int store_list_workers(
         Store *s, StoreRowCallback callback, void *userdata, StoreRequest **ret_request);
+enum { STORE_RETIRE_OUTCOME, STORE_RETIRE_DETAIL };
+/* id: the kind's name. See reeve.retire_kind(). */
+int store_retire_kind(Store *s, const StoreAct *act, StoreRowCallback callback, void *userdata,
+        StoreRequest **ret_request);
 int store_list_kinds(
         Store *s, StoreRowCallback callback, void *userdata, StoreRequest **ret_request);
 int store_list_queues(

@@ -12,6 +12,7 @@ int store_enqueue_scheduled(Store *s, const StoreInstant *instant, StoreRowCallb
         params_text(&p, instant->kind);
         params_text(&p, instant->instant);
         params_text(&p, instant->host);
+        params_text(&p, instant->missed ? "true" : "false");
         return store_send(s, &sql_enqueue_scheduled, &p,
                 STORE_CALL(store_decode_row, callback, userdata, ret_request));
 }

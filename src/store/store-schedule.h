@@ -8,6 +8,7 @@
  * Rules as in store.h. */
 typedef struct StoreInstant {
         const char *kind, *instant, *host;
+        bool missed; /* also one before the last that was made */
 } StoreInstant;
 
 int store_enqueue_scheduled(Store *s, const StoreInstant *instant, StoreRowCallback callback,

@@ -267,6 +267,62 @@ def test_list_refuses_what_it_does_not_know(api, query):
     problem(api.get("/api/jobs?" + query), 400, "bad-query")
 
 
+def test_details_and_children(api):
+    parent = api.create(payload={"a": [1, None]})["id"]
+    assert api.get(f"/api/jobs/{parent}").json.keys().isdisjoint({"payload", "child_states", "payload_file"})
+    got = api.get(f"/api/jobs/{parent}?details=true").json
+    assert got["payload"] == {"a": [1, None]} and "child_states" not in got
+    assert api.get(f"/api/jobs/{parent}?details=false").json.keys().isdisjoint({"payload"})
+    assert api.get(f"/api/jobs/{parent}?details=yes").status == 400
+    assert api.get(f"/api/jobs/{api.create()['id']}?details=true&wait=1ms").json["payload"] is None
+    children = [api.create()["id"] for _ in range(5)]
+    api.db.sql("update reeve.job set parent = %s where id = any (%s::uuid[])", parent, children)
+    for child in children[:3]:
+        api.end_job(child)
+    assert api.get(f"/api/jobs/{parent}?details=true&wait=1ms").json["child_states"] == {"succeeded": 3, "ready": 2}
+    assert sorted(j["id"] for j in api.get(f"/api/jobs?parent={parent}").json["jobs"]) == sorted(children)
+    assert sorted(j["id"] for j in api.get(f"/api/jobs?parent={parent}&state=ready").json["jobs"]) == sorted(children[3:])
+    page = api.get(f"/api/jobs?parent={parent}&limit=3").json
+    rest = api.get(f"/api/jobs?parent={parent}&limit=3&cursor={page['next']}").json
+    assert sorted(j["id"] for j in page["jobs"] + rest["jobs"]) == sorted(children)
+    assert api.get(f"/api/jobs?parent={children[0]}").json == {"jobs": []}
+    assert api.get("/api/jobs?parent=x").status == 400
+    large = api.create(payload="x" * 70000)["id"]
+    got = api.get(f"/api/jobs/{large}?details=true").json
+    assert got["payload_file"] == "payload.json" and "payload" not in got
+    assert api.get(f"/api/jobs/{large}/files/payload.json").json == "x" * 70000
+
+
+def test_a_kind_is_retired(api):
+    db = api.db
+    old = api.create("pdf")["id"]
+    assert api.call("DELETE", "/api/kinds/nothing").status == 404
+    r = api.call("DELETE", "/api/kinds/pdf")
+    assert r.status == 409 and "1 jobs of kind pdf" in r.json["detail"]
+    db.sql("insert into reeve.instance (host, name, boot_id, pid, version, schema_version, kinds, queues, slots)"
+           " values ('far', 'w', 'b', 1, '0', 1, '{echo,pdf}', '{*}', 1)")
+    r = api.call("DELETE", "/api/kinds/pdf")
+    assert r.status == 409 and "far/w" in r.json["detail"]
+    db.sql("update reeve.instance set stopped_at = now()")
+    api.end_job(old)
+    assert api.call("DELETE", "/api/kinds/pdf?reason=" + "x" * 501).status == 400
+    assert api.call("DELETE", "/api/kinds/pdf?reason=no%20more%20paper").status == 204
+    assert [k["name"] for k in api.get("/api/kinds").json["kinds"]] == ["echo"]
+    assert db.sql("select event, actor, reason from reeve.history where object = 'kind/pdf'") == [("retire", "uid:0", "no more paper")]
+    assert api.post("/api/jobs", {"kind": "pdf"}).status == 400
+    assert api.get(f"/api/jobs/{old}").json["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("where", ["ready", "scheduled", "blocked", "waiting", "lease"])
+def test_a_kind_with_a_job_anywhere_is_not_retired(api, where):
+    job = api.create("pdf")["id"]
+    columns = {"ready": "", "scheduled": ", run_at) select job, lane, now()", "blocked": ", token) select job, lane, 'x'",
+               "waiting": ", pending, children) select job, lane, 1, 1", "lease": ", instance, attempt, interruptions, flags) select job, lane, 1, 0, 0, 0"}
+    if where != "ready":
+        api.db.sql(f"with r as (delete from reeve.ready where job = %s returning *) insert into reeve.{where} (job, lane{columns[where]} from r", job)
+    assert api.call("DELETE", "/api/kinds/pdf").status == 409
+
+
 def test_lists_of_the_fleet(api):
     api.create()
     api.create("pdf")

@@ -17,7 +17,7 @@ JOB = "0193f000-0000-7000-8000-000000000000"
 
 
 def path_of(o, **values):
-    values = {"id": JOB, "queue": "q", "run_id": "1", "key": "1", "name": "f"} | values
+    values = {"id": JOB, "queue": "q", "kind": "k", "run_id": "1", "key": "1", "name": "f"} | values
     return re.sub(r"{([a-z_]+)}", lambda m: values[m[1]], o.path)
 
 

@@ -213,3 +213,17 @@ def test_keys(api, real, tmp_path):
     real("key", "revoke", "999999", status=3)
     for args in (("create", "x"), ("revoke", "ci"), ("list", "x"), ("nothing",), ()):
         real("key", *args, status=2)
+
+
+def test_children_and_a_kind_that_goes(api, real):
+    parent, child = (real("submit", "pdf", '{"n": 1}', status=0).stdout.strip() for _ in range(2))
+    api.db.sql("update reeve.job set parent = %s where id = %s", parent, child)
+    shown = real("show", parent, status=0).stdout
+    assert 'Payload: {"n": 1}\n' in shown and "Children: 1 ready\n" in shown
+    assert [json.loads(x)["id"] for x in real("list", f"--parent={parent}", "--json", status=0).stdout.splitlines()] == [child]
+    assert "2 jobs of kind pdf have not ended" in real("kinds", "retire", "pdf", status=1).stderr
+    for job in parent, child:
+        api.end_job(job)
+    real("kinds", "retire", "pdf", "--reason=no more paper", status=0)
+    assert "pdf" not in real("kinds", status=0).stdout
+    assert "There is no kind pdf" in real("kinds", "retire", "pdf").stderr

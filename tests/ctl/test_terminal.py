@@ -91,7 +91,7 @@ def test_completion_offers_what_may_stand_there(service, ctl):
     assert call("list", "--queue=") == ["--queue=default"] and call("list", "--kind=h") == ["--kind=hello"]
     assert call("submit", "h") == ["hello"] and call("submit", "hello", "") == []
     assert call("show", "") == [JOB] and call("cancel", JOB[:8]) == [JOB]
-    assert call("kinds", "") == ["check"] and call("migrate", "st") == ["status"] and call("help", "wor") == ["workers"]
+    assert call("kinds", "") == ["check", "retire"] and call("kinds", "retire", "") == ["hello"] and call("migrate", "st") == ["status"] and call("help", "wor") == ["workers"]
     assert call("list", "--socket=/nonexistent", "--queue=") == []
 
 

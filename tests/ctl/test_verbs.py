@@ -122,6 +122,13 @@ def test_show(service, ctl):
     assert f"Job: {JOB}" in lines and "State: failed" in lines and "Created: 2026-11-22 12:00:00" in lines
     assert "Error: EX_DATAERR: no PDF ?[2J" in lines and "File: a.txt (output, 12 bytes)" in lines
     assert ctl("show", JOB, "--json", status=0).stdout == json.dumps(FAILED) + "\n"
+    more = {"payload": ["ü" * 300], "child_states": {"succeeded": 3, "running": 2, "unheard-of": 1}}
+    service.answers[f"GET /api/jobs/{JOB}"] = response({**FAILED, **more})
+    lines = [line.strip() for line in ctl("show", JOB, status=0).stdout.splitlines()]
+    assert "Children: 2 running, 3 succeeded" in lines
+    (payload,) = [x for x in lines if x.startswith("Payload:")]
+    assert payload.endswith("... (--json shows all of it)") and len(payload) < 460
+    assert json.loads(ctl("show", JOB, "--json", status=0).stdout)["payload"] == more["payload"]
     for n, shown in (11, 11), (12, 10):
         service.answers[f"GET /api/jobs/{JOB}/files"] = response({"files": files["files"] * n})
         run = ctl("show", JOB, status=0)
@@ -304,7 +311,9 @@ def test_kinds_check_and_migrate_say_what_cannot_be_run(ctl):
         if not os.path.exists("/usr/lib/reeve/reeve-migrate"):
             run = ctl(*args, status=1)
             assert f"{program}: No such file or directory" in run.stderr
-    assert "only \"check\"" in ctl("kinds", "all", status=2).stderr
+    assert "check or retire NAME" in ctl("kinds", "all", status=2).stderr
+    assert "check or retire NAME" in ctl("kinds", "retire", status=2).stderr
+    assert "kinds retire" in ctl("kinds", "check", "--reason=x", status=2).stderr
 
 
 def test_help_names_every_verb_and_option(ctl):

@@ -75,11 +75,28 @@ def test_the_next_instant_has_its_own_and_an_earlier_one_none(schedule, queue):
     schedule("OnCalendar=daily", at="2026-11-21 00:00:00")
     schedule("OnCalendar=daily", at="2026-11-22 00:00:01")
     assert "made by another host, or before" in schedule("OnCalendar=daily", at="2026-11-21 23:00:00")
+    # A timer that is late makes none of an earlier one, which nobody has asked for.
+    assert queue.worker.run("enqueue-scheduled", "echo", "2026-11-20 00:00:00", "h", False) == []
     # The job has long ended: the instant stays seen to.
     run = queue.worker.claim(5)
     assert len(run) == 2 and queue.worker.end(*run)
     schedule("OnCalendar=daily", at="2026-11-22 12:00:00")
     assert queue.root.value("select count(*) from reeve.job") == 2
+    queue.check()
+
+
+def test_an_instant_that_was_missed_is_made_when_it_is_asked_for(schedule, queue):
+    schedule("OnCalendar=daily", at="2026-11-22 00:00:00")
+    assert "made job" in schedule("OnCalendar=daily", at="2026-11-19 12:00:00")
+    assert "made by another host, or before" in schedule("OnCalendar=daily", at="2026-11-19 13:00:00")
+    queue.worker.end(*queue.worker.claim(5))
+    assert "made by another host, or before" in schedule("OnCalendar=daily", at="2026-11-19 13:00:00")
+    # Two at once, and the last one stays the last.
+    running = [schedule.start("OnCalendar=daily", at="2026-11-20 00:00:00") for _ in range(4)]
+    assert sum("made job" in p.communicate(timeout=120)[1] for p in running) == 1
+    assert "made by another host" in schedule("OnCalendar=daily", at="2026-11-22 05:00:00")
+    said = queue.root.sql("select payload ->> 'scheduled_for' as at from reeve.job order by id")
+    assert [r["at"] for r in said] == [f"2026-11-{d}T00:00:00Z" for d in (22, 19, 20)]
     queue.check()
 
 
