@@ -182,7 +182,7 @@ static void judge_kernel(Faults *f)
 static void on_finding(
         void *userdata, ConfLevel level, const char *file, unsigned line, const char *text)
 {
-        if (is_unseen(EACCES) && streq(text, strerror(EACCES))) {
+        if (is_unseen(EACCES) && strstr(text, strerror(EACCES))) {
                 add_unseen(userdata, file);
                 return;
         }
