@@ -72,11 +72,12 @@ def test_others_than_root_are_told_what_was_not_looked_at(well):
     assert "you are neither root nor a member of group reeve-admin" in r.stdout and "only root may" in r.stdout
     assert r.stdout.endswith("Nothing is wrong with what was looked at; not all was: see the notes.\n")
     # What is wrong there is told by those who may see it, and is no error for those who may not.
-    well.sh("mkdir -p /etc/reeve/reeve.conf.d; printf '[Nothing]' >/etc/reeve/reeve.conf.d/x.conf; chmod 0600 /etc/reeve/reeve.conf.d/x.conf;"
+    well.sh("mkdir -p /etc/reeve/reeve.conf.d; chmod 0755 /etc/reeve /etc/reeve/reeve.conf.d; : >/etc/reeve/reeve.conf.d/x.conf;"
+            "chmod 0600 /etc/reeve/reeve.conf.d/x.conf;"
             "chmod 0700 /run/reeve")
     try:
         notes = [f for f in json.loads(run(well, "doctor", "--json", user="nobody").stdout)["findings"] if f["code"] == "NOT_LOOKED_AT"]
-        assert {"/run/reeve/run", "/run/reeve/api.sock", "/etc/reeve/reeve.conf.d/x.conf"} <= {f["what"].split()[0] for f in notes}
+        assert {"/run/reeve/run", "/run/reeve/api.sock", "/etc/reeve/reeve.conf"} <= {f["what"].split()[0] for f in notes}
         assert not {"FILE_MISSING", "CONFIGURATION"} & set(look(well, user="nobody"))
     finally:
         well.sh("rm /etc/reeve/reeve.conf.d/x.conf; chmod 0755 /run/reeve")
