@@ -56,7 +56,7 @@ def test_log_level(manager, client):
 
 
 def test_status_and_readiness(manager):
-    assert manager.notify.lines("READY=1")
+    spin(lambda: manager.notify.lines("READY=1"), what="its word")
     spin(lambda: manager.notify.status == "serving: 2 queues, 0 workers, 0 flags; 0 jobs wait, 0 run", what="the status")
 
 
@@ -145,7 +145,7 @@ def test_second_one_waits_for_the_name(manager, start, client):
 
 def test_stop(manager):
     manager.stop()
-    assert manager.notify.lines("STOPPING=1")
+    spin(lambda: manager.notify.lines("STOPPING=1"), what="its word")
 
 
 def test_bus_goes_and_comes(start, connect, polkit, database):

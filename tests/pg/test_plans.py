@@ -11,7 +11,7 @@ from queue_db import FIRST, Session, queue  # noqa: F401
 
 pytestmark = pytest.mark.sql
 
-MANY = 1_000_000 if os.environ.get("REEVE_TEST_SLOW") else 100_000
+MANY = 300_000 if os.environ.get("REEVE_TEST_SLOW") else 100_000
 HOT = ("ready", "scheduled", "lease", "waiting", "blocked", "job", "done", "key", "progress", "cancel_request")
 
 
