@@ -21,7 +21,7 @@ Keyring *keyring_free(Keyring *k);
 /* Has each key looked up again. */
 void keyring_forget(Keyring *k);
 /* Asks whether the keys of the calls that are being answered are still good. Where one is not,
- * key_gone is set and revoked called; every KEYS_USEC, and at once where a key is revoked. */
+ * key_gone is set and revoked called; every five seconds, and at once where a key is revoked. */
 void keys_check(Api *a);
 void keys_watch(Api *a, usec_t now);
 /* Answers a call whose key was revoked while it was being answered: true. */

@@ -386,6 +386,7 @@ static void on_retired(int error, const char *const *row, void *userdata)
                 call_reply(c, http_response_new(204), 204);
 }
 
+/* Looks at all that has not ended, which may be much: where the lists are asked for. */
 void handle_retire_kind(HttpRequest *r, void *userdata)
 {
         Call *c = userdata;

@@ -32,7 +32,8 @@ typedef enum EnqueueOutcome {
 typedef struct EnqueueRow {
         EnqueueOutcome outcome;
         char job[UUID_TEXT_SIZE]; /* "" if there is none */
-        JobState state; /* of a created one: ready, scheduled or blocked */
+        JobState state; /* of a created one: ready, scheduled or blocked, unless its answer was
+                         * lost: as it was when it was found */
         char *detail; /* or NULL */
 } EnqueueRow;
 

@@ -79,12 +79,13 @@ static void judge_files(Faults *f)
         for (size_t i = 0; i < ELEMENTSOF(files); i++) {
                 const struct group *g = getgrnam(files[i].group);
                 struct stat st;
+                int error = stat(files[i].path, &st) < 0 ? errno : 0;
 
-                if (stat(files[i].path, &st) < 0 && is_unseen(errno))
+                if (is_unseen(error))
                         add_unseen(f, files[i].path);
-                else if (stat(files[i].path, &st) < 0)
+                else if (error != 0)
                         faults_add(f, FAULT_ERROR, "FILE_MISSING", files[i].remedy, "%s: %s.",
-                                files[i].path, strerror(errno));
+                                files[i].path, strerror(error));
                 else if (st.st_uid != 0 || (g && st.st_gid != g->gr_gid) ||
                         (st.st_mode & 07777) != files[i].mode)
                         faults_add(f, FAULT_ERROR, "FILE_RIGHTS", files[i].remedy,
