@@ -49,7 +49,8 @@ def next_in(queue):
 
 def pass_time(queue, seconds):
     """As if so much time had passed: what is in the buckets is earlier."""
-    queue.root.sql("update reeve.bucket set tat = tat - %s * interval '1 second', wake_at = wake_at - %s * interval '1 second'", seconds, seconds)
+    queue.root.sql("update reeve.bucket set (tat, noted_at, wake_at) = (select tat - s, noted_at - s, wake_at - s "
+                   "from make_interval(secs => %s) s)", seconds)
 
 
 def test_one_after_the_other(queue):
@@ -159,6 +160,43 @@ def test_a_clock_that_was_set_back(queue):
         queue.worker.claim_limited(1)
         time.sleep(0.02)
     assert queue.state(jobs[1]) == "running"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_clock_that_was_set_back_gives_and_takes_nothing(queue, seed):
+    """As many may begin after it as before it, however often and far it is set, whether or not somebody stands in line."""
+    rnd = random.Random(seed)
+    burst = rnd.randint(2, 12)
+    queue.rate("echo", rnd.randint(1, burst), 36000, burst=burst)  # no step of it is over while this runs
+    left = burst
+    for _ in range(8):
+        n = rnd.choice([0, 1, 2])
+        jobs = [queue.worker.add() for _ in range(n)]
+        started = [job for job in jobs if queue.state(job) == "ready"]
+        assert len(started) == min(n, left)
+        assert sorted(ids(queue.worker.claim_limited(10))) == sorted(started)
+        left -= len(started)
+        if rnd.random() < 0.5:
+            queue.unblock()
+        pass_time(queue, -rnd.choice([0.5, 60, 3600, 86400 * 200]))
+        assert queue.root.value("select reeve.token_room('rate:echo:=')") == left
+    queue.check()
+
+
+def test_a_clock_that_was_set_back_does_not_move_the_line(queue):
+    queue.rate("echo", 1, 60)
+    jobs = [queue.worker.add() for _ in range(3)]
+    queue.worker.claim_limited(5)
+    pass_time(queue, 50)
+    queue.unblock()
+    pass_time(queue, -3600)
+    assert queue.unblock() == 0 and queue.worker.run("wake-buckets", 100)[0]["n"] == 0
+    at = datetime.datetime.fromisoformat(queue.root.value("select reeve.job_status(%s)", jobs[1])["blocked_by"]["next_at"])
+    assert at - queue.root.value("select clock_timestamp()") <= datetime.timedelta(seconds=10)
+    assert next_in(queue) <= 10 * 10**6
+    pass_time(queue, 10.1)
+    assert queue.unblock() + queue.worker.run("wake-buckets", 100)[0]["n"] == 1
+    assert ids(queue.worker.claim_limited(5)) == jobs[1:2]
 
 
 def test_two_claims_at_once_spend_once(queue):

@@ -115,6 +115,19 @@ def test_what_was_due_before_a_step_back_waits_for_its_time(world, stepped):
     assert world.wait(id, timeout=LONG)["state"] == "succeeded"
 
 
+def test_a_rate_outlives_a_step_back(world, stepped):
+    """Nine of ten an hour are left before it, and after it."""
+    world.sh("rated", "echo 1", keys="RateLimit=10/1h\nRateBurst=10\n")
+    world.start()
+    assert world.run("rated", timeout=LONG)["state"] == "succeeded"
+    stepped.clock.step(-HOUR)
+    for _ in range(9):
+        assert world.run("rated", timeout=LONG)["state"] == "succeeded"
+    over = world.enqueue("rated")
+    assert world.job(over)["blocked_by"]["limit"] == "rate"
+    world.check_invariant()
+
+
 @pytest.mark.parametrize("step", [HOUR, -HOUR])
 def test_a_worker_is_stepped(world, step):
     """It asks the database what is due by the database's clock."""
