@@ -296,6 +296,58 @@ static void on_expire(HttpExchange *x, HttpExpire why, void *userdata)
                 refuse(r, problems[why].problem, problems[why].detail);
 }
 
+/* What libmicrohttpd cannot read, by how far it came and the status that it chose. */
+static const struct {
+        HttpRefuse where;
+        unsigned status;
+        Problem problem;
+        const char *detail;
+} refusals[] = {
+        { HTTP_REFUSE_LINE, 400, PROBLEM_BAD_REQUEST,
+                "The first line is not a method, a path and a version of HTTP." },
+        { HTTP_REFUSE_LINE, 414, PROBLEM_URI_TOO_LONG, "The first line is longer than HeadMax=." },
+        { HTTP_REFUSE_LINE, 505, PROBLEM_HTTP_VERSION, "HTTP/1.0 and HTTP/1.1 are spoken." },
+        { HTTP_REFUSE_HEAD, 400, PROBLEM_BAD_HEADER,
+                "A header field has no colon, or Content-Length is not a number." },
+        { HTTP_REFUSE_HEAD, 413, PROBLEM_BODY_TOO_LARGE, "Content-Length is too large." },
+        { HTTP_REFUSE_HEAD, 431, PROBLEM_HEAD_TOO_LARGE, "The head is larger than HeadMax=." },
+        { HTTP_REFUSE_BODY, 400, PROBLEM_BAD_FRAMING,
+                "A chunk of the body, or a field behind the last one, is malformed." },
+        { HTTP_REFUSE_BODY, 413, PROBLEM_BODY_TOO_LARGE, "A chunk of the body is too large." },
+        { HTTP_REFUSE_BODY, 431, PROBLEM_HEAD_TOO_LARGE,
+                "The fields behind the body are larger than HeadMax=." },
+};
+
+static bool on_refuse(
+        unsigned status, HttpRefuse where, const char *target, HttpReply *reply, void *userdata)
+{
+        static const HttpField type = { .name = "Content-Type",
+                .name_size = strlen("Content-Type"),
+                .value = "application/problem+json",
+                .value_size = strlen("application/problem+json") };
+        _cleanup_(freep) char *path = NULL;
+        _cleanup_(strbuf_done) StrBuf b = {};
+        ProblemReport report = { .problem =
+                                         status < 500 ? PROBLEM_BAD_REQUEST : PROBLEM_UNAVAILABLE };
+
+        for (size_t i = 0; i < ELEMENTSOF(refusals); i++)
+                if (refusals[i].where == where && refusals[i].status == status) {
+                        report.problem = refusals[i].problem;
+                        report.detail = refusals[i].detail;
+                }
+        if (target && is_uri(target))
+                path = strndup(target, strcspn(target, "?"));
+        report.instance = path;
+        if (problem_write(&report, &b) < 0)
+                return false;
+        reply->status = problem_status(report.problem);
+        reply->size = b.len;
+        reply->body = strbuf_steal(&b);
+        reply->fields = &type;
+        reply->n_fields = 1;
+        return reply->body;
+}
+
 static void on_end(HttpExchange *x, bool sent, void *userdata)
 {
         HttpRequest *r = http_exchange_get_userdata(x);
@@ -320,6 +372,7 @@ int http_server_new(sd_event *event, const HttpServerConfig *config, HttpServer 
                 .on_complete = on_complete,
                 .on_pull = on_pull,
                 .on_expire = on_expire,
+                .on_refuse = on_refuse,
                 .on_end = on_end };
         const HttpLimits *limits = config->limits ? config->limits : &http_limits_default;
         _cleanup_(http_server_freep) HttpServer *s = new0(HttpServer, 1);

@@ -25,6 +25,8 @@ static HttpExchange *exchange_free(HttpExchange *x)
 {
         if (!x)
                 return NULL;
+        if (x->in_chunks)
+                x->loop->n_in_chunks--;
         free(x->target);
         free(x->fields);
         free(x);
@@ -39,6 +41,7 @@ void *http_exchange_begin(void *cls, const char *uri, struct MHD_Connection *mhd
         HttpExchange *x;
         char *query;
 
+        l->n_callbacks++;
         info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
         if (!info || !info->socket_context || !uri)
                 return NULL;
@@ -135,8 +138,11 @@ static bool read_head(
                 .n_fields = list.n,
                 .size = info->header_size };
         x->head.exact = head_is_exact(x, &x->head);
-        for (unsigned i = 0; i < list.n; i++)
+        for (unsigned i = 0; i < list.n; i++) {
                 x->expects |= strcasecmp(list.items[i].name, "Expect") == 0;
+                x->in_chunks |= strcasecmp(list.items[i].name, "Transfer-Encoding") == 0;
+        }
+        x->loop->n_in_chunks += x->in_chunks;
         return true;
 }
 
@@ -213,6 +219,7 @@ enum MHD_Result http_exchange_access(void *cls, struct MHD_Connection *mhd, cons
         *size = 0; /* everything is consumed: what is left would make MHD spin */
         if (!x)
                 return MHD_NO;
+        x->loop->n_callbacks++;
         switch (x->phase) {
         case PHASE_HEAD:
                 if (!read_head(x, mhd, method, version))
@@ -345,6 +352,7 @@ static ssize_t on_read(void *cls, uint64_t position, char *data, size_t max)
         HttpExchange *x = cls;
         ssize_t n;
 
+        x->loop->n_callbacks++;
         if (x->phase != PHASE_STREAM)
                 return MHD_CONTENT_READER_END_WITH_ERROR;
         n = x->loop->ops->on_pull(x, data, max, x->loop->userdata);
@@ -396,7 +404,7 @@ static void queue_reply(HttpExchange *x, const HttpReply *reply)
         enum MHD_Result queued = MHD_NO;
 
         if (response) {
-                queued = MHD_queue_response(x->conn->mhd, reply->status, response);
+                queued = http_queue_response(x->conn->mhd, reply->status, response);
                 MHD_destroy_response(response);
         }
         if (queued == MHD_NO) {
@@ -412,9 +420,7 @@ static void queue_reply(HttpExchange *x, const HttpReply *reply)
         resume(x);
 }
 
-/* MHD can queue no reply while it reads a body. Nothing of ours is on its way on this socket then,
- * so that the reply can be written past MHD. */
-static void send_past(HttpExchange *x, const HttpReply *reply)
+bool http_conn_write(HttpConn *c, const HttpReply *reply)
 {
         _cleanup_(strbuf_done) StrBuf b = {};
         time_t now = time(NULL);
@@ -431,15 +437,23 @@ static void send_past(HttpExchange *x, const HttpReply *reply)
         strbuf_puts(&b, "\r\n");
         strbuf_append(&b, reply->body, reply->size);
         free(reply->body);
+        return strbuf_error(&b) >= 0 &&
+                send(c->fd, b.data, b.len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t) b.len;
+}
+
+/* MHD can queue no reply while it reads a body. */
+static void send_past(HttpExchange *x, const HttpReply *reply)
+{
+        bool sent = http_conn_write(x->conn, reply) && reply->fd < 0;
+
         safe_close(reply->fd);
         x->phase = PHASE_LINGER;
         x->repeat = x->suspended;
         resume(x);
-        if (reply->fd >= 0 || strbuf_error(&b) < 0 ||
-                send(x->conn->fd, b.data, b.len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t) b.len)
-                http_conn_cut(x->conn);
-        else
+        if (sent)
                 (void) shutdown(x->conn->fd, SHUT_WR);
+        else
+                http_conn_cut(x->conn);
         http_conn_set_deadline(x->conn, LINGER_USEC);
 }
 
@@ -466,7 +480,7 @@ void http_exchange_open(HttpExchange *x, const HttpReply *reply)
         response = make_response(x, reply, true);
         x->phase = PHASE_GONE;
         if (response) {
-                if (MHD_queue_response(x->conn->mhd, reply->status, response) == MHD_YES)
+                if (http_queue_response(x->conn->mhd, reply->status, response) == MHD_YES)
                         x->phase = PHASE_STREAM;
                 MHD_destroy_response(response);
         }

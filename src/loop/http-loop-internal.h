@@ -29,6 +29,7 @@ struct HttpExchange {
         bool suspended;
         bool repeat; /* MHD will make its first call again, after a resume */
         bool expects; /* "Expect: 100-continue" */
+        bool in_chunks; /* its body, if it has one; counted in the loop */
         bool announced; /* on_head was called and on_end was not */
         char *target;
         const char *target_at; /* where MHD had it, for the exactness of the head */
@@ -87,6 +88,9 @@ struct HttpLoop {
         bool running; /* inside MHD_run() */
         bool stopping;
         bool expired; /* the grace is over */
+        unsigned n_in_chunks; /* requests whose body comes in chunks */
+        uint64_t n_callbacks; /* of MHD's */
+        unsigned n_idle_runs; /* one after the other, without a callback */
         void (*on_stopped)(void *userdata);
         void *stopped_userdata;
         HttpLoopStats stats;
@@ -109,6 +113,13 @@ bool http_room_displace(HttpLoop *l, const HttpClient *client);
 /* Whether one more connection of this client, which is counted already, can be kept: an idle one of
  * its own goes for it. If not, it is told so; the caller closes the fd. */
 bool http_room_admit(HttpLoop *l, const HttpClient *client, int fd);
+
+/* Writes a reply from memory past MHD, when it can queue none and nothing of ours is on its way on
+ * this socket: all of it at once, or false. Frees the body. */
+bool http_conn_write(HttpConn *c, const HttpReply *reply);
+/* MHD_queue_response() for our own replies; that name is for what MHD refuses (http-refusal.c). */
+enum MHD_Result http_queue_response(
+        struct MHD_Connection *mhd, unsigned status, struct MHD_Response *response);
 
 /* MHD's callbacks for requests. */
 void *http_exchange_begin(void *cls, const char *uri, struct MHD_Connection *mhd);

@@ -16,6 +16,8 @@
 #define ACCEPT_PAUSE   (250 * USEC_PER_MSEC) /* when there is no room, or after EMFILE */
 #define IDLE_STOP_USEC (200 * USEC_PER_MSEC) /* for a request that is on its way when we stop */
 #define STOP_SEND_USEC (2 * USEC_PER_SEC) /* to send what was replied at the end of the grace */
+#define IDLE_RUNS      4 /* of MHD without effect, before there are pauses */
+#define IDLE_PAUSE     (2 * USEC_PER_MSEC)
 #define TIMER_ACCURACY (50 * USEC_PER_MSEC)
 #define POOL_MIN                                                                                   \
         (16UL * 1024) /* of a connection: a head, records of its fields, a reply's head            \
@@ -66,9 +68,26 @@ static void look_after_hangup(HttpConn *c)
                 http_conn_cut(c);
 }
 
+/* MHD wants to run again at once: data was read from a socket and is not worked off, or a socket
+ * takes more. But 0.9.75 also says so, for as long as the connection lives, if the line before a
+ * chunk does not end within its memory; running it again and again would leave nothing for others,
+ * accepting above all. What comes on any socket ends a pause. Without a body in chunks there is
+ * none: a large reply may need many runs without a callback. */
+static void run_again(HttpLoop *l, bool idle)
+{
+        l->n_idle_runs = idle && l->n_in_chunks > 0 ? l->n_idle_runs + 1 : 0;
+        if (l->n_idle_runs <= IDLE_RUNS) {
+                http_loop_kick(l);
+                return;
+        }
+        (void) sd_event_source_set_time_relative(l->timer, IDLE_PAUSE);
+        (void) sd_event_source_set_enabled(l->timer, SD_EVENT_ONESHOT);
+}
+
 /* The only caller of MHD_run(): from event sources, never from a callback of MHD's. */
 static void run(HttpLoop *l)
 {
+        const uint64_t n_before = l->n_callbacks;
         MHD_UNSIGNED_LONG_LONG ms;
 
         assert(!l->running);
@@ -77,11 +96,10 @@ static void run(HttpLoop *l)
         l->running = false;
         for (HttpConn *c = l->hung_up; c; c = c->next_hung_up)
                 look_after_hangup(c);
-        /* 0 means again at once: data was read from a socket and is not worked off. */
         if (MHD_get_timeout(l->daemon, &ms) == MHD_NO)
                 (void) sd_event_source_set_enabled(l->timer, SD_EVENT_OFF);
         else if (ms == 0)
-                http_loop_kick(l);
+                run_again(l, l->n_callbacks == n_before);
         else {
                 (void) sd_event_source_set_time_relative(l->timer, ms * USEC_PER_MSEC);
                 (void) sd_event_source_set_enabled(l->timer, SD_EVENT_ONESHOT);
@@ -408,7 +426,7 @@ int http_loop_new(sd_event *event, int64_t priority, const HttpLimits *limits,
                 r = sd_event_source_set_enabled(l->kick, SD_EVENT_OFF);
         if (r >= 0)
                 r = sd_event_add_time_relative(
-                        event, &l->timer, CLOCK_MONOTONIC, 0, TIMER_ACCURACY, on_time, l);
+                        event, &l->timer, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_time, l);
         if (r >= 0)
                 r = sd_event_source_set_enabled(l->timer, SD_EVENT_OFF);
         if (r >= 0)

@@ -33,6 +33,26 @@ typedef enum HttpExpire {
                              */
 } HttpExpire;
 
+typedef struct HttpReply {
+        unsigned status;
+        bool close; /* the connection afterwards */
+        const HttpField *fields; /* not Content-Length, Connection, Date, Transfer-Encoding */
+        unsigned n_fields;
+        void *body; /* from malloc(); taken over in any case; may be NULL */
+        size_t size;
+        int fd; /* -EBADF, or a regular file to be sent instead; taken over in any case */
+        uint64_t offset;
+        uint64_t length;
+} HttpReply;
+
+/* What a request that MHD cannot read has come to. */
+typedef enum HttpRefuse {
+        HTTP_REFUSE_LINE, /* its first line */
+        HTTP_REFUSE_HEAD, /* its fields */
+        HTTP_REFUSE_BODY, /* its chunks; on_head was called, and on_end will be */
+        _HTTP_REFUSE_MAX,
+} HttpRefuse;
+
 /* All from the event loop, and never in the middle of a call of this header's functions. */
 typedef struct HttpLoopOps {
         /* A head is complete; head lives as long as the exchange. If there is a body, nothing of it
@@ -51,6 +71,11 @@ typedef struct HttpLoopOps {
         ssize_t (*on_pull)(HttpExchange *x, char *data, size_t max, void *userdata);
         /* Call http_exchange_reply() here; the connection is cut otherwise. */
         void (*on_expire)(HttpExchange *x, HttpExpire why, void *userdata);
+        /* MHD answers a request that it cannot read, with this status, and closes the connection.
+         * Fill in reply (from memory) and return true, or its own words are sent. target is NULL in
+         * the first line. May be NULL. */
+        bool (*on_refuse)(unsigned status, HttpRefuse where, const char *target, HttpReply *reply,
+                void *userdata);
         /* The last word about an exchange that on_head had announced: forget it. sent: the reply
          * was handed to the kernel as a whole. */
         void (*on_end)(HttpExchange *x, bool sent, void *userdata);
@@ -69,18 +94,6 @@ typedef struct HttpLimits {
 } HttpLimits;
 
 extern const HttpLimits http_limits_default;
-
-typedef struct HttpReply {
-        unsigned status;
-        bool close; /* the connection afterwards */
-        const HttpField *fields; /* not Content-Length, Connection, Date, Transfer-Encoding */
-        unsigned n_fields;
-        void *body; /* from malloc(); taken over in any case; may be NULL */
-        size_t size;
-        int fd; /* -EBADF, or a regular file to be sent instead; taken over in any case */
-        uint64_t offset;
-        uint64_t length;
-} HttpReply;
 
 typedef struct HttpLoopStats {
         unsigned connections; /* now */
