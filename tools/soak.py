@@ -13,6 +13,9 @@ TABLES = ("ready", "lease", "scheduled", "waiting", "blocked", "progress", "hist
 GROWS = ("job", "done", "blob", "job_file")
 latencies, wrong, ended = collections.defaultdict(list), collections.Counter(), collections.Counter()
 begin, stop = time.monotonic(), threading.Event()
+# Levels say nothing where more comes than can be done: users create nothing while MOST jobs wait, until LEAST do.
+MOST, LEAST = 2000, 500
+held, held_seconds = threading.Event(), [0]
 
 
 class Connection(http.client.HTTPConnection):
@@ -62,6 +65,8 @@ class User:
 
     def step(self):
         what = self.random.random()
+        if held.is_set() and (what < 0.68 or what >= 0.97):
+            what = 0.68 + self.random.random() * 0.29
         if what < 0.45:
             self.create(payload={"n": self.random.random()})
         elif what < 0.55:
@@ -118,7 +123,17 @@ def sample():
     return found
 
 
-threads = [threading.Thread(target=User(n).run, daemon=True) for n in range(USERS)]
+def pace():
+    while not stop.wait(1):
+        waiting = int(psql(f"select count(*) from (select from reeve.ready limit {MOST}) r"))
+        if waiting >= MOST:
+            held.set()
+        elif waiting <= LEAST:
+            held.clear()
+        held_seconds[0] += held.is_set()
+
+
+threads = [threading.Thread(target=User(n).run, daemon=True) for n in range(USERS)] + [threading.Thread(target=pace, daemon=True)]
 for t in threads:
     t.start()
 samples = []
@@ -135,6 +150,8 @@ while psql("select count(*) from reeve.ready") != "0" and time.monotonic() < dea
 bad = []
 print(f"load           {SECONDS} s, {USERS} users, {sum(map(len, latencies.values())) / SECONDS:.0f} calls/s; {samples[-1]['jobs']} jobs ended, "
       f"{samples[-1]['waiting to run']} waited at the end")
+if held_seconds[0]:
+    print(f"load           nothing was created for {held_seconds[0]} s of them, while {MOST} jobs waited")
 for name, times in sorted(latencies.items()):
     times.sort()
     p95 = times[int(len(times) * .95)]
