@@ -201,10 +201,10 @@ static const char *check_answer(const char *s, const char *end)
 
 static void check_answers(const StrBuf *b)
 {
-        const char *s = b->data;
+        const char *s = strbuf_str(b);
         const char *end = s + b->len;
 
-        while (b->len > 0 && s < end)
+        while (s < end)
                 s = check_answer(s, end);
 }
 
