@@ -94,6 +94,20 @@ static void judge_memory(Faults *f, sd_bus *bus, const char *unit)
                 text_bytes(used, now), text_bytes(most, max));
 }
 
+/* reeve-worker(8), TWO OF ONE NAME. */
+static void judge_worker(Faults *f, sd_bus *bus, const char *unit)
+{
+        _cleanup_(freep) char *status = NULL;
+        char remedy[400];
+
+        if (!get_text(bus, unit, SERVICE, "StatusText", &status) ||
+                strncmp(status, "waiting: ", 9) != 0)
+                return;
+        (void) snprintf(remedy, sizeof(remedy), "systemctl status %s; see reeve-worker(8)", unit);
+        faults_add(f, FAULT_ERROR, "WORKER_NAMESAKE", remedy, "%s does not serve: %s.", unit,
+                status + 9);
+}
+
 static void judge_service(Faults *f, sd_bus *bus, const char *unit)
 {
         _cleanup_(freep) char *path = NULL;
@@ -113,6 +127,8 @@ static void judge_service(Faults *f, sd_bus *bus, const char *unit)
         }
         judge_hardening(f, bus, unit);
         judge_memory(f, bus, unit);
+        if (strncmp(unit, "reeve-worker@", 13) == 0)
+                judge_worker(f, bus, unit);
         if (sd_bus_path_encode("/org/freedesktop/systemd1/unit", unit, &path) < 0 ||
                 sd_bus_get_property_trivial(
                         bus, SYSTEMD, path, SERVICE, "NRestarts", NULL, 'u', &restarts) < 0 ||

@@ -4,29 +4,16 @@
 #include "store-internal.h"
 #include "store-sql.h"
 
-typedef struct Registered {
-        int64_t id;
-        int64_t n_predecessors;
-} Registered;
-
-static void decode_registered(StoreRequest *q, int error, const PGresult *result)
-{
-        static const StoreColumn columns[] = {
-                COLUMN(COLUMN_I64, Registered, id),
-                COLUMN(COLUMN_I64, Registered, n_predecessors),
-        };
-        StoreRegisteredCallback callback = (StoreRegisteredCallback) q->call.callback;
-        _cleanup_(freep) Registered *row = NULL;
-        unsigned n = 0;
-
-        if (error == 0)
-                error = store_decode(result, columns, ELEMENTSOF(columns), sizeof(Registered),
-                        (void **) &row, &n);
-        if (error == 0 && n != 1)
-                error = -EPROTO;
-        callback(error, error == 0 ? row->id : 0, error == 0 ? row->n_predecessors : 0,
-                q->call.userdata);
-}
+static const StoreColumn namesake_columns[] = {
+        COLUMN(COLUMN_I64, StoreNamesake, instance),
+        COLUMN(COLUMN_BOOL, StoreNamesake, made),
+        COLUMN(COLUMN_I64, StoreNamesake, beat),
+        COLUMN(COLUMN_I64, StoreNamesake, age_usec),
+        COLUMN(COLUMN_I64, StoreNamesake, pid),
+        COLUMN(COLUMN_TEXT_NULL, StoreNamesake, process),
+        COLUMN(COLUMN_TEXT_NULL, StoreNamesake, machine),
+};
+DEFINE_ROWS_DECODER(decode_namesakes, StoreNamesake, StoreNamesakesCallback, namesake_columns)
 
 static void params_names(StoreParams *p, const char *const *names)
 {
@@ -37,9 +24,10 @@ static void params_names(StoreParams *p, const char *const *names)
 }
 
 int store_register_instance(Store *s, const StoreInstance *instance,
-        StoreRegisteredCallback callback, void *userdata, StoreRequest **ret_request)
+        StoreNamesakesCallback callback, void *userdata, StoreRequest **ret_request)
 {
         StoreParams p = {};
+        StrBuf *a;
 
         params_text(&p, instance->host);
         params_text(&p, instance->name);
@@ -50,22 +38,36 @@ int store_register_instance(Store *s, const StoreInstance *instance,
         params_names(&p, instance->kinds);
         params_names(&p, instance->queues);
         params_u64(&p, instance->n_slots);
+        params_text(&p, instance->process);
+        params_text(&p, instance->machine);
+        a = params_array(&p);
+        for (unsigned i = 0; i < instance->n_gone; i++)
+                array_i64(a, instance->gone[i].instance);
+        a = params_array(&p);
+        for (unsigned i = 0; i < instance->n_gone; i++)
+                array_i64(a, instance->gone[i].beat);
         return store_send(s, &sql_register_instance, &p,
-                STORE_CALL(decode_registered, callback, userdata, ret_request));
+                STORE_CALL(decode_namesakes, callback, userdata, ret_request));
 }
 
-int store_stop_instance(Store *s, const StoreStop *stop, StoreCountCallback callback,
+int store_list_namesakes(Store *s, const char *host, const char *name,
+        StoreNamesakesCallback callback, void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+
+        params_text(&p, host);
+        params_text(&p, name);
+        return store_send(s, &sql_list_namesakes, &p,
+                STORE_CALL(decode_namesakes, callback, userdata, ret_request));
+}
+
+int store_stop_instance(Store *s, int64_t instance, const char *cause, StoreCountCallback callback,
         void *userdata, StoreRequest **ret_request)
 {
         StoreParams p = {};
 
-        if (stop->id > 0)
-                params_i64(&p, stop->id);
-        else
-                params_text(&p, NULL);
-        params_text(&p, stop->host);
-        params_text(&p, stop->name);
-        params_text(&p, stop->cause);
+        params_i64(&p, instance);
+        params_text(&p, cause);
         return store_send(s, &sql_stop_instance, &p,
                 STORE_CALL(store_decode_n_rows, callback, userdata, ret_request));
 }

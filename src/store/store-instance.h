@@ -6,30 +6,40 @@
 /* Statements about worker instances: their life, their heartbeats, and what they leave behind.
  * Rules as in store.h. */
 
+/* A living instance of a name on a host of a name. */
+typedef struct StoreNamesake {
+        int64_t instance;
+        bool made; /* it is the one that was registered */
+        int64_t beat;
+        int64_t age_usec; /* of its last heartbeat, by the database's clock */
+        int64_t pid;
+        const char *process, *machine; /* worker/namesake.h; NULL: it did not say */
+} StoreNamesake;
+
 typedef struct StoreInstance {
         const char *host, *name, *boot_id;
         int64_t pid;
+        const char *process, *machine; /* NULL: not known */
         const char *version;
         int64_t schema_version;
         const char *const *kinds, *const *queues; /* NULL-terminated */
         unsigned n_slots;
+        const StoreNamesake *gone; /* to be stopped, if their beats are still these */
+        unsigned n_gone;
 } StoreInstance;
 
-typedef void (*StoreRegisteredCallback)(
-        int error, int64_t instance, int64_t n_predecessors, void *userdata);
+typedef void (*StoreNamesakesCallback)(
+        int error, const StoreNamesake *rows, unsigned n_rows, void *userdata);
 
-/* Makes the instance's row and stops predecessors of the same name on this host. */
+/* Makes the instance's row, unless others of its name are left. rows: the new one, or these. */
 int store_register_instance(Store *s, const StoreInstance *instance,
-        StoreRegisteredCallback callback, void *userdata, StoreRequest **ret_request);
+        StoreNamesakesCallback callback, void *userdata, StoreRequest **ret_request);
 
-typedef struct StoreStop {
-        int64_t id; /* this one, or 0: */
-        const char *host, *name; /* all of this name on this host */
-        const char *cause;
-} StoreStop;
+int store_list_namesakes(Store *s, const char *host, const char *name,
+        StoreNamesakesCallback callback, void *userdata, StoreRequest **ret_request);
 
-/* Stops instances. n: how many were running. */
-int store_stop_instance(Store *s, const StoreStop *stop, StoreCountCallback callback,
+/* Stops an instance. n: 0 if it was stopped already. */
+int store_stop_instance(Store *s, int64_t instance, const char *cause, StoreCountCallback callback,
         void *userdata, StoreRequest **ret_request);
 
 typedef struct StoreHeartbeat {

@@ -6,6 +6,7 @@
 
 #include "config-load.h"
 #include "log.h"
+#include "namesake.h"
 #include "reaper.h"
 #include "store-instance.h"
 
@@ -18,6 +19,8 @@ typedef struct Release {
         const char *name;
         char host[256];
         char detail[160];
+        char *process, *machine; /* ours: namesake.h */
+        unsigned n_stopping; /* instances that are being stopped */
         bool clean; /* it had ended as it should */
 } Release;
 
@@ -34,21 +37,42 @@ static void on_stopped(int error, int64_t n, void *userdata)
 {
         Release *r = userdata;
 
+        if (r->n_stopping > 0 && --r->n_stopping > 0 && error >= 0)
+                return;
         if (error >= 0)
                 error = reaper_start(&r->reaper);
         if (error < 0)
                 (void) sd_event_exit(r->event, error);
 }
 
+/* Not those of a living worker of that name, on another host of this one's name or here: the same
+ * processes that a successor would stop. Versions before did not say which one they were. */
+static void on_namesakes(int error, const StoreNamesake *rows, unsigned n, void *userdata)
+{
+        const char *cause;
+        Release *r = userdata;
+
+        cause = r->clean ? "stopped" : "worker-died";
+        for (unsigned i = 0; i < n && error >= 0; i++) {
+                if (rows[i].process &&
+                        namesake_find(rows[i].process, rows[i].machine, r->process, r->machine) !=
+                                NAMESAKE_GONE)
+                        continue;
+                error = store_stop_instance(r->store, rows[i].instance, cause, on_stopped, r, NULL);
+                r->n_stopping += error >= 0;
+        }
+        if (error < 0 || r->n_stopping == 0)
+                on_stopped(error, 0, r);
+}
+
 static void on_state(bool connected, const char *text, void *userdata)
 {
         Release *r = userdata;
-        const StoreStop stop = { 0, r->host, r->name, r->clean ? "stopped" : "worker-died" };
         int e;
 
         if (!connected)
                 return;
-        e = store_stop_instance(r->store, &stop, on_stopped, r, NULL);
+        e = store_list_namesakes(r->store, r->host, r->name, on_namesakes, r, NULL);
         if (e < 0)
                 (void) sd_event_exit(r->event, e);
 }
@@ -105,10 +129,15 @@ int release_instance(sd_event *event, const char *name, const char *root)
                 environment("SERVICE_RESULT"), environment("EXIT_CODE"),
                 environment("EXIT_STATUS"));
 
+        e = namesake_identify(&r.process, &r.machine);
+        if (e < 0)
+                return log_oom();
         e = settings_load(root, NULL, NULL, &settings);
         if (e >= 0 || e == -EINVAL)
                 e = run(&r, &settings);
         settings_done(&settings);
+        free(r.process);
+        free(r.machine);
         if (e < 0)
                 return log_error_errno(
                         e, "Failed to free the runs of worker %s: %m; its successor will.", name);

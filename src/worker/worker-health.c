@@ -66,6 +66,8 @@ static void describe(const Worker *w, char *buf, size_t size)
         else if (age > SLOW_USEC)
                 snprintf(buf, size, "degraded: the database has not answered for %s; %u runs go on",
                         format_timespan(span, age / USEC_PER_SEC * USEC_PER_SEC), n_busy);
+        else if (w->saw_namesake > 0 && w->instance == 0)
+                snprintf(buf, size, "waiting: %s", w->waits_for);
         else {
                 char faults[128];
 

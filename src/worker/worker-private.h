@@ -30,6 +30,11 @@ void worker_disowned(Worker *w);
 /* Gives back leases of ours that we know nothing of: claims whose answer was lost. */
 void worker_check_own_runs(Worker *w);
 
+/* worker-register.c: makes the instance's row, once there is none of its name any more that lives;
+ * to be called in WORKER_WAITING, again and again */
+
+void worker_register(Worker *w);
+
 /* worker-claim.c: what to claim and when */
 
 void worker_claim(Worker *w); /* now, unless a claim is under way */

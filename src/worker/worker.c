@@ -5,14 +5,11 @@
 #include <unistd.h>
 
 #include "fd-util.h"
-#include "json-writer.h"
 #include "log.h"
+#include "namesake.h"
 #include "worker-private.h"
 
 #define SCHEMA_RETRY_USEC USEC_PER_SEC
-/* The schema this program was made for. An older one is waited for; a newer one is no obstacle
- * (expand only). */
-#define SCHEMA_NEEDED REEVE_SCHEMA_VERSION
 
 static void look_at_schema(Worker *w);
 
@@ -100,134 +97,6 @@ static int make_slots(Worker *w)
         return 0;
 }
 
-/* ---- registration
- * ------------------------------------------------------------------------------------------------
- */
-
-static void put_words(JsonWriter *j, const char *name, char **words)
-{
-        if (!words)
-                return;
-        json_open_array(j, name);
-        for (; *words; words++)
-                json_put_string(j, NULL, *words);
-        json_close(j);
-}
-
-static void put_limits(JsonWriter *j, const Kind *k)
-{
-        if (k->concurrency > 0)
-                json_put_uint(j, "concurrency", k->concurrency);
-        put_words(j, "concurrency_key", k->concurrency_key);
-        if (k->rate_limit.n > 0) {
-                json_put_uint(j, "rate_n", k->rate_limit.n);
-                json_put_uint(j, "rate_usec", k->rate_limit.interval_usec);
-                json_put_uint(j, "rate_burst", k->rate_burst);
-                put_words(j, "rate_key", k->rate_key);
-        }
-        if (k->deadline_usec != USEC_INFINITY)
-                json_put_uint(j, "deadline_usec", k->deadline_usec);
-        if (k->unique_usec > 0)
-                json_put_uint(j, "unique_usec", k->unique_usec);
-}
-
-static void put_kind(JsonWriter *j, const Kind *k)
-{
-        json_open_object(j, NULL);
-        json_put_string(j, "name", k->name);
-        json_put_string(j, "description", k->description);
-        json_put_string(j, "queue", k->queue);
-        json_put_uint(j, "priority", k->priority);
-        json_put_uint(j, "max_attempts", k->max_attempts);
-        json_put_uint(j, "max_interruptions", k->max_interruptions);
-        /* "No limit" is the largest number that the column holds. */
-        json_put_int(j, "timeout_usec",
-                k->timeout_usec > INT64_MAX ? INT64_MAX : (int64_t) k->timeout_usec);
-        json_put_int(j, "stop_usec", k->stop_usec > INT64_MAX ? INT64_MAX : (int64_t) k->stop_usec);
-        if (k->keep_result_usec != USEC_INFINITY)
-                json_put_uint(j, "keep_usec", k->keep_result_usec);
-        json_put_uint(j, "retry_usec", k->retry.first_usec);
-        json_put_uint(j, "retry_max_usec", k->retry.max_usec);
-        if (k->type == KIND_PULL)
-                json_put_uint(j, "lease_usec", k->pull.lease_usec);
-        put_limits(j, k);
-        json_put_string(j, "hash", k->hash);
-        json_close(j);
-}
-
-static void on_published(int error, const char *const *names, unsigned n, void *userdata)
-{
-        Worker *w = userdata;
-
-        if (error < 0)
-                log_warning("Failed to publish kinds: %s", store_last_error(w->store));
-        else if (n > 0)
-                log_info("Published %u new or changed kinds.", n);
-}
-
-static void publish_kinds(Worker *w)
-{
-        _cleanup_(strbuf_done) StrBuf b = {};
-        JsonWriter j = json_writer(&b);
-        int r;
-
-        json_open_array(&j, NULL);
-        for (size_t i = 0; i < w->kinds->n_kinds; i++)
-                put_kind(&j, w->kinds->kinds[i]);
-        json_close(&j);
-        r = json_writer_end(&j);
-        if (r >= 0)
-                r = store_publish_kinds(w->store, strbuf_str(&b), on_published, w, NULL);
-        if (r < 0 && r != -ENOTCONN)
-                log_warning_errno(r, "Failed to publish kinds: %m");
-}
-
-static void on_registered(int error, int64_t instance, int64_t n_predecessors, void *userdata)
-{
-        Worker *w = userdata;
-        usec_t now = now_usec(CLOCK_MONOTONIC);
-        int r;
-
-        if (w->state != WORKER_REGISTERING)
-                return;
-        w->state = WORKER_WAITING;
-        if (error < 0) {
-                if (error == -EIO)
-                        log_error("Failed to register: %s", store_last_error(w->store));
-                return; /* the schema timer tries again */
-        }
-
-        w->instance = instance;
-        w->state = WORKER_WORKING;
-        w->last_beat_usec = w->last_claim_usec = now;
-        w->faults_told = false;
-        log_info("Worker %s is instance %lld with %u slots%s.", w->name, (long long) instance,
-                w->n_slots, n_predecessors > 0 ? "; its predecessor had not said good-bye" : "");
-        publish_kinds(w);
-        r = worker_start_upkeep(w);
-        if (r < 0)
-                (void) sd_event_exit(w->event, log_error_errno(r, "Failed to start upkeep: %m"));
-        worker_claim(w);
-}
-
-static void register_instance(Worker *w)
-{
-        const StoreInstance instance = {
-                .host = w->host,
-                .name = w->name,
-                .boot_id = w->boot_id,
-                .pid = getpid(),
-                .version = REEVE_VERSION,
-                .schema_version = SCHEMA_NEEDED,
-                .kinds = w->kind_names,
-                .queues = (const char *const *) w->pool->queues,
-                .n_slots = w->n_slots,
-        };
-
-        if (store_register_instance(w->store, &instance, on_registered, w, NULL) >= 0)
-                w->state = WORKER_REGISTERING;
-}
-
 static int on_schema_timer(sd_event_source *s, uint64_t usec, void *userdata)
 {
         Worker *w = userdata;
@@ -244,16 +113,16 @@ static void on_schema(int error, int64_t version, void *userdata)
 
         if (w->state != WORKER_WAITING)
                 return;
-        if (error < 0 || version < SCHEMA_NEEDED) {
+        if (error < 0 || version < REEVE_SCHEMA_VERSION) {
                 if (!w->told_schema && (error == 0 || error == -EIO))
                         log_notice("The database has schema version %lld, %d is needed: waiting "
                                    "for reeve-migrate.",
-                                (long long) version, SCHEMA_NEEDED);
+                                (long long) version, REEVE_SCHEMA_VERSION);
                 w->told_schema |= error == 0 || error == -EIO;
                 return;
         }
         w->schema_version = version;
-        register_instance(w);
+        worker_register(w);
 }
 
 static void look_at_schema(Worker *w)
@@ -320,6 +189,8 @@ static void on_store_state(bool connected, const char *text, void *userdata)
         if (w->connected && !connected) {
                 w->lost_usec = now_usec(CLOCK_MONOTONIC);
                 stand_stills_forget(&w->still);
+                stand_stills_forget(&w->namesakes);
+                w->saw_namesake = 0;
         }
         w->told_away = !connected;
         w->connected = connected;
@@ -378,15 +249,14 @@ static void on_stopped(int error, int64_t n, void *userdata)
 
 void worker_check_drained(Worker *w)
 {
-        const StoreStop stop = { w->instance, w->host, w->name, "stopped" };
-
         check_recycle(w);
         if (w->state != WORKER_DRAINING || w->n_runs > 0 || w->claiming)
                 return;
         w->state = WORKER_STOPPING;
         log_info("No run is left; stopping.");
         worker_stop_upkeep(w);
-        if (w->instance == 0 || store_stop_instance(w->store, &stop, on_stopped, w, NULL) < 0)
+        if (w->instance == 0 ||
+                store_stop_instance(w->store, w->instance, "stopped", on_stopped, w, NULL) < 0)
                 (void) sd_event_exit(w->event, 0);
 }
 
@@ -527,7 +397,9 @@ static int identify(Worker *w, const char *name)
         w->host = strdup(host);
         w->name = strdup(name);
         w->boot_id = strdup(sd_id128_to_string(id, boot));
-        return w->host && w->name && w->boot_id ? 0 : -ENOMEM;
+        if (!w->host || !w->name || !w->boot_id)
+                return -ENOMEM;
+        return namesake_identify(&w->process, &w->machine);
 }
 
 int worker_new(sd_event *event, const WorkerOptions *options, Worker **ret)
@@ -600,6 +472,7 @@ Worker *worker_free(Worker *w)
         free(w->batch);
         lane_table_done(&w->lanes);
         stand_stills_done(&w->still);
+        stand_stills_done(&w->namesakes);
         claim_rules_done(&w->rules);
         free(w->unblock_after);
         free((void *) w->kind_names);
@@ -613,6 +486,8 @@ Worker *worker_free(Worker *w)
         free(w->host);
         free(w->name);
         free(w->boot_id);
+        free(w->process);
+        free(w->machine);
         sd_event_unref(w->event);
         return mfree(w);
 }

@@ -54,6 +54,7 @@ struct Worker {
         const char **held; /* names of kinds that are held, NULL-terminated */
         bool faults_told; /* the instance's row says what is wrong with kinds */
         char *host, *name, *boot_id;
+        char *process, *machine; /* namesake.h; NULL: not known */
         const char *run_directory; /* of the kinds' sockets */
         const char *launcher; /* as in WorkerOptions */
         unsigned n_launched; /* by ourselves */
@@ -83,6 +84,11 @@ struct Worker {
 
         sd_event_source *beat_timer, *due_timer, *unblock_timer, *wake_timer, *reap_timer,
                 *tick_timer, *drain_timer, *schema_timer;
+        StandStills namesakes; /* of those that have our name */
+        int64_t saw_namesake; /* the one that we wait for, 0: none */
+        bool told_namesake; /* the journal says so */
+        unsigned n_taken_over; /* predecessors that the registration under way stops */
+        char waits_for[224]; /* for STATUS= */
         StandStills still; /* heartbeat counters as the reaper last saw them move */
         char *unblock_after; /* the token behind which to look next, NULL: from the first */
         usec_t promoted_all_usec; /* when due jobs were last looked for from the beginning of time

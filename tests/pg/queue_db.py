@@ -85,8 +85,11 @@ class Session:
 
     # ---- the statements with the arguments that matter
 
-    def register(self, name="default", host="h1", kinds=("echo", "slow"), queues=("*",)):
-        return self.run("register-instance", host, name, "boot", 1, "0", 1, list(kinds), list(queues), 10)[0]["id"]
+    def register(self, name="default", host="h1", kinds=("echo", "slow"), queues=("*",), gone=()):
+        """gone: (instance, beat) of predecessors. The new id, or None if others of its name are left."""
+        row = self.run("register-instance", host, name, "boot", 1, "0", 1, list(kinds), list(queues), 10, None, None,
+                       [g[0] for g in gone], [g[1] for g in gone])[0]
+        return row["id"] if row["made"] else None
 
     def lanes(self, known=()):
         return self.run("find-lanes", sorted(known))

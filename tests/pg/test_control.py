@@ -203,7 +203,7 @@ def test_a_queue_that_nothing_knows_is_not_paused(database, control, queue):
 @pytest.mark.parametrize("make", [
     lambda q: q.db.add_kind("other", queue="new"),
     lambda q: q.worker.add(queue="new"),
-    lambda q: q.worker.run("register-instance", "h", "new", "boot", 1, "0", 1, [], ["new"], 1),
+    lambda q: q.worker.register("new", "h", queues=["new"]),
 ])
 def test_kinds_jobs_and_workers_make_a_queue_known(control, queue, make):
     make(queue)

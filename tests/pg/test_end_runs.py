@@ -631,7 +631,7 @@ def test_ten_thousand_children_are_made_and_cancelled(queue):
 def test_a_claim_that_is_committed_long_after_its_instance_is_found(queue):
     w = queue.worker
     job = w.add()
-    w.run("stop-instance", queue.instance, None, None, "worker-died")
+    w.run("stop-instance", queue.instance, "worker-died")
     queue.root.sql("update reeve.instance set stopped_at = now() - interval '2 minutes'")
     assert w.run("list-orphans", 100) == []
     assert queue.root.value("select reaped from reeve.instance")
@@ -653,8 +653,7 @@ def test_runs_of_a_stopped_instance_are_found_and_freed(queue):
     w.claim(2, instance=old)
     (mine,) = w.claim(1, instance=queue.instance)
     assert w.run("list-orphans", 10) == []
-    row = w.run("register-instance", "h2", "pool", "boot", 2, "0", 1, ["echo"], ["default"], 10)[0]
-    assert row["n_predecessors"] == 1
+    assert w.register("pool", "h2", gone=[(old, 0)])
     orphans = w.run("list-orphans", 10)
     assert len(orphans) == 2 and {o["stop_cause"] for o in orphans} == {"worker-died"} and {o["host"] for o in orphans} == {"h2"}
     assert len(w.run("list-orphans", 1)) == 1
@@ -668,6 +667,37 @@ def test_runs_of_a_stopped_instance_are_found_and_freed(queue):
     assert len(w.claim(10)) == 2
     assert [r["run_id"] for r in w.run("list-own-runs", queue.instance)][0] == mine["run_id"]
     queue.check()
+
+
+def test_two_of_one_name_do_not_stop_each_other(queue):
+    """Only one that is known to be gone is stopped, if it has not moved since; on other hosts and of other names nobody is."""
+    w = queue.worker
+    old = w.register("pool", "h2")
+    assert w.register("pool", "h3") and w.register("other", "h2")
+    before = queue.root.value("select count(*) from reeve.instance where stopped_at is null")
+    assert w.register("pool", "h2") is None
+    (other,) = w.run("list-namesakes", "h2", "pool")
+    assert other["id"] == old and other["beat"] == 0 and 0 <= other["age_usec"] < 600 * 10**6
+    w.run("beat-instance", old, "idle", 0, 0)
+    assert w.register("pool", "h2", gone=[(old, 0)]) is None
+    assert w.register("pool", "h3", gone=[(old, 1)]) is None  # not by its number alone
+    assert queue.root.value("select count(*) from reeve.instance where stopped_at is null") == before
+    assert w.register("pool", "h2", gone=[(old, 1)])
+    assert queue.root.value("select stop_cause from reeve.instance where id = %s", old) == "worker-died"
+    assert queue.root.value("select count(*) from reeve.instance where stopped_at is null") == before
+
+
+def test_two_that_register_at_once(queue):
+    a, b = queue.session(autocommit=False), queue.session(autocommit=False)
+    mine = a.register("pool", "h2")
+    got = []
+    other = threading.Thread(target=lambda: got.append(b.register("pool", "h2")))
+    other.start()
+    wait_for(lambda: queue.root.value("select count(*) from pg_locks where locktype = 'advisory' and not granted"), 60, "it waits")
+    a.commit()
+    other.join()
+    assert mine and got == [None]
+    b.rollback()
 
 
 def test_a_counter_that_moved_is_not_void(queue):

@@ -235,6 +235,12 @@ UNITS = [
      "mkdir -p /run/systemd/system/reeved.service.d; printf '[Service]\\nProtectSystem=no\\nPrivateTmp=no\\n'"
      " >/run/systemd/system/reeved.service.d/x.conf; systemctl daemon-reload",
      "rm -r /run/systemd/system/reeved.service.d; systemctl daemon-reload", "PrivateTmp=, ProtectSystem="),
+    ("WORKER_NAMESAKE", "error",
+     "systemctl stop reeve-worker@inline; systemd-run -q --unit=by-hand -p User=reeve-worker -p Type=notify -p ProtectProc=invisible /usr/lib/reeve/reeve-worker inline;"
+     " until reevectl workers | grep -q inline; do sleep 0.1; done; systemctl start reeve-worker@inline;"
+     " until systemctl status reeve-worker@inline | grep -q 'Status: \"waiting: '; do sleep 0.1; done",
+     "systemctl stop by-hand; until systemctl status reeve-worker@inline | grep -q 'Status: \"working'; do sleep 0.1; done",
+     "worker inline runs on this host already"),
     ("POLKIT_AWAY", "error", "systemctl mask -q --runtime --now polkit", "systemctl unmask -q --runtime polkit", "every change is refused"),
     ("MANAGER_AWAY", "error", "systemctl mask -q --runtime --now reeved", "systemctl unmask -q --runtime reeved; systemctl start reeved",
      "flags cannot be changed"),

@@ -18,6 +18,7 @@
 #include "lane-table.h"
 #include "memfd-util.h"
 #include "migration-files.h"
+#include "namesake.h"
 #include "pdf-merge.h"
 #include "run-frame.h"
 #include "torture.h"
@@ -355,6 +356,32 @@ static int know_rules(void *userdata)
         return e;
 }
 
+static int know_ourselves(void *userdata)
+{
+        _cleanup_(freep) char *process = NULL, *machine = NULL;
+        int r = namesake_identify(&process, &machine);
+
+        if (r < 0)
+                return process || machine ? WRONG : r;
+        return process ? 0 : WRONG;
+}
+
+/* Whether another one lives is not doubted for want of memory. */
+static int look_at_another(void *userdata)
+{
+        _cleanup_(freep) char *process = NULL, *machine = NULL;
+        char own[256];
+        int r;
+
+        torture_hold();
+        r = namesake_identify(&process, &machine);
+        torture_release();
+        if (r < 0 || !process)
+                return WRONG;
+        (void) snprintf(own, sizeof(own), "%s0", process);
+        return namesake_find(process, NULL, own, NULL) == NAMESAKE_HERE ? 0 : WRONG;
+}
+
 /* ---- flags ---- */
 
 static int read_flag(void *userdata)
@@ -433,6 +460,8 @@ static void test_runs(void **state)
                 { "verdict_of_run", judge, NULL, false },
                 { "lane_table", know_lanes, NULL, false },
                 { "claim_rules", know_rules, NULL, false },
+                { "namesake_identify", know_ourselves, NULL, false },
+                { "namesake_find", look_at_another, NULL, true },
                 { "flag_from_store", read_flag, NULL, false },
                 { "pdf_merge", join_chunks, NULL, false },
                 {},

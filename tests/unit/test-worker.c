@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "kind-hold.h"
 #include "lane-table.h"
+#include "namesake.h"
 #include "parse-util.h"
 #include "stand-still.h"
 #include "test.h"
@@ -244,6 +250,94 @@ static void test_time_without_a_look_does_not_count(void **state)
         assert_int_equal(look(&t, 1, 115 + 3600), 0);
         assert_int_equal(look(&t, 1, 120 + 3600), 5);
         stand_stills_done(&t);
+}
+
+/* ---- those of one name
+ * ---------------------------------------------------------------------------------------------
+ */
+
+static char *named(const char *own, int pid, unsigned long long start)
+{
+        static char name[256];
+        const char *p = strchr(strchr(own, '.') + 1, '.');
+
+        (void) snprintf(name, sizeof(name), "%.*s.%d.%llu", (int) (p - own), own, pid, start);
+        return name;
+}
+
+static void test_a_namesake_is_gone_when_its_process_is(void **state)
+{
+        _cleanup_(freep) char *own = NULL, *machine = NULL, *child = NULL, *no_machine = NULL;
+        int ends[2], status;
+        siginfo_t info;
+        pid_t pid;
+
+        assert_int_equal(namesake_identify(&own, &machine), 0);
+        assert_non_null(own);
+        assert_int_equal(namesake_find(own, machine, own, machine), NAMESAKE_GONE);
+
+        assert_int_equal(pipe(ends), 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                int r = namesake_identify(&child, &no_machine);
+                ssize_t n = r < 0 ? 0 : write(ends[1], child, strlen(child) + 1);
+
+                _exit(n <= 0);
+        }
+        child = new0(char, 256);
+        assert_true(read(ends[0], child, 255) > 0);
+        assert_int_equal(waitid(P_PID, (id_t) pid, &info, WEXITED | WNOWAIT), 0);
+        assert_int_equal(namesake_find(child, machine, own, machine), NAMESAKE_GONE); /* a zombie */
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        assert_int_equal(namesake_find(child, machine, own, machine), NAMESAKE_GONE);
+        close(ends[0]);
+        close(ends[1]);
+
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                (void) pause();
+                _exit(0);
+        }
+        /* Its PID was somebody else's before. */
+        assert_int_equal(namesake_find(named(own, pid, 1), machine, own, machine), NAMESAKE_GONE);
+        (void) kill(pid, SIGKILL);
+        (void) waitpid(pid, &status, 0);
+}
+
+static void test_a_namesake_whose_process_lives(void **state)
+{
+        _cleanup_(freep) char *own = NULL, *machine = NULL;
+        char other[300];
+
+        assert_int_equal(namesake_identify(&own, &machine), 0);
+        /* To somebody else's eyes: we are another process than the one that asks. */
+        assert_int_equal(namesake_find(own, machine, named(own, 1, 1), machine), NAMESAKE_HERE);
+
+        (void) snprintf(other, sizeof(other), "x%s", own); /* another boot */
+        assert_int_equal(namesake_find(other, "m", own, "m"), NAMESAKE_NEAR);
+        assert_int_equal(namesake_find(other, "n", own, "m"), NAMESAKE_ELSEWHERE);
+        assert_int_equal(namesake_find(other, NULL, own, NULL), NAMESAKE_ELSEWHERE);
+        assert_int_equal(namesake_find(NULL, NULL, own, "m"), NAMESAKE_ELSEWHERE);
+        assert_int_equal(namesake_find(own, "m", NULL, "m"), NAMESAKE_NEAR);
+        for (const char *const *s = (const char *const[]){ "", ".", "..", "...", "a.b", NULL }; *s;
+                s++) {
+                assert_int_equal(namesake_find(*s, "n", own, "m"), NAMESAKE_ELSEWHERE);
+                assert_int_equal(namesake_find(own, "n", *s, "m"), NAMESAKE_ELSEWHERE);
+        }
+}
+
+static void test_how_long_a_namesake_is_watched(void **state)
+{
+        const usec_t s = USEC_PER_SEC;
+
+        assert_int_equal(namesake_patience(NAMESAKE_GONE, 30 * s, 5 * s), 0);
+        assert_int_equal(namesake_patience(NAMESAKE_HERE, 30 * s, 5 * s), 30 * s);
+        assert_int_equal(namesake_patience(NAMESAKE_ELSEWHERE, 30 * s, 5 * s), 30 * s);
+        assert_int_equal(namesake_patience(NAMESAKE_NEAR, 30 * s, 5 * s), 15 * s);
+        assert_int_equal(namesake_patience(NAMESAKE_NEAR, 30 * s, 25 * s), 30 * s);
 }
 
 /* ---- verdicts
@@ -491,6 +585,9 @@ int main(void)
                 cmocka_unit_test(test_a_handler_that_never_ran_costs_the_job_nothing),
                 cmocka_unit_test(test_a_counter_that_stands_still_is_seen),
                 cmocka_unit_test(test_time_without_a_look_does_not_count),
+                cmocka_unit_test(test_a_namesake_is_gone_when_its_process_is),
+                cmocka_unit_test(test_a_namesake_whose_process_lives),
+                cmocka_unit_test(test_how_long_a_namesake_is_watched),
                 cmocka_unit_test(test_exit_statuses),
                 cmocka_unit_test(test_stopped_runs),
                 cmocka_unit_test(test_interruptions),

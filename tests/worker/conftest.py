@@ -137,8 +137,9 @@ class World:
     def sh(self, name, script, **kw):
         self.kind(name, "/bin/sh", "-c", script, **kw)
 
-    def start(self, name="default", env=None, watchdog=None, wait=True, options=()):
-        w = Worker(self, name, env or {}, watchdog, options)
+    def start(self, name="default", env=None, watchdog=None, wait=True, options=(), on=()):
+        """on: a command before the worker's, which it becomes."""
+        w = Worker(self, name, env or {}, watchdog, options, on)
         self.workers.append(w)
         if wait:
             wait_for(lambda: self.db.value("select count(*) from reeve.instance where stopped_at is null and name = %s", name),
@@ -148,8 +149,8 @@ class World:
                      what="kinds published")
         return w
 
-    def release(self, name="default", result="signal", code="killed", status="KILL"):
-        return subprocess.run([WORKER, "--release", f"--root={self.root}", name], capture_output=True, text=True, timeout=within(20),
+    def release(self, name="default", result="signal", code="killed", status="KILL", on=()):
+        return subprocess.run([*on, WORKER, "--release", f"--root={self.root}", name], capture_output=True, text=True, timeout=within(20),
                               env=os.environ | {"SERVICE_RESULT": result, "EXIT_CODE": code, "EXIT_STATUS": status})
 
     def enqueue(self, kind, payload=None, **options):
@@ -195,12 +196,12 @@ class World:
 
 
 class Worker:
-    def __init__(self, world, name, env, watchdog, options=()):
+    def __init__(self, world, name, env, watchdog, options=(), on=()):
         self.world = world
         self.log = world.dir / f"{name.replace(':', '_')}-{len(world.workers)}.log"
         self.notify = Notify(world.dir / f"n{len(world.workers)}")
         env = os.environ | {"NOTIFY_SOCKET": str(self.notify.path), "REEVE_LOG_LEVEL": "debug"} | env
-        argv = [str(WORKER), f"--root={world.root}", f"--run-directory={world.dir}/run", f"--blobs={world.blobs}", *options, name]
+        argv = [*on, str(WORKER), f"--root={world.root}", f"--run-directory={world.dir}/run", f"--blobs={world.blobs}", *options, name]
         if watchdog:
             env["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
         with open(self.log, "wb") as f:

@@ -179,6 +179,8 @@ def test_second_term_ends_the_drain(world):
 
 
 def test_kill9_successor_frees_the_runs_at_once(world):
+    """Whatever its heartbeat would say later."""
+    world.config(world.db.conninfo, "HeartbeatSec=10min\nLeaseSec=1h\n")
     sleeper(world)
     w = world.start()
     id = world.enqueue("sleeper")
@@ -186,10 +188,8 @@ def test_kill9_successor_frees_the_runs_at_once(world):
     wait_for(lambda: world.db.value("select started from reeve.lease"), what="seen running")
     w.kill9()
     wait_for(lambda: gone(pid), 3, "its run has ended: the connection is closed")
-    t0 = time.monotonic()
     world.start()
     running(world, 2)
-    assert time.monotonic() - t0 < within(2)
     (world.dir / "go").touch()
     job = world.wait(id)
     assert job["state"] == "succeeded" and job["interruptions"] == 1 and job["attempt"] == 1

@@ -1,15 +1,9 @@
--- Makes a worker's instance row and stops its predecessors of the same name on this host, whose runs are then freed
--- like those of any stopped instance. Locks: the predecessors' rows. Rows: one. Index: instance_live.
+-- Makes a worker's instance row, unless others of its name on a host of that name are left. Locks: until commit one for the name; the
+-- rows of those that it knows to be gone, which are stopped: their runs are then freed like those of any stopped instance. Rows: the
+-- new one, or the others. Index: instance_live.
 -- $1 text host  $2 text name  $3 text boot id  $4 integer pid  $5 text version  $6 integer schema version
--- $7 text[] kinds  $8 text[] queues  $9 integer slots
-with predecessor as (
-        update reeve.instance i
-        set state = 'stopped', stopped_at = clock_timestamp(), stop_cause = 'worker-died'
-        where i.host = $1::text and i.name = $2::text and i.stopped_at is null
-        returning i.id
-), made as (
-        insert into reeve.instance (host, name, boot_id, pid, version, schema_version, kinds, queues, slots)
-        values ($1::text, $2::text, $3::text, $4::integer, $5::text, $6::integer, $7::text[], $8::text[], $9::integer)
-        returning id
-)
-select m.id, (select count(*) from predecessor) as n_predecessors from made m
+-- $7 text[] kinds  $8 text[] queues  $9 integer slots  $10 text process  $11 text machine
+-- $12 bigint[] instances that are gone  $13 bigint[] their beats
+select r.id, r.made, r.beat, r.age_usec, r.other_pid, r.other_process, r.other_machine
+from reeve.register_instance($1::text, $2::text, $3::text, $4::integer, $5::text, $6::integer, $7::text[], $8::text[], $9::integer,
+        $10::text, $11::text, $12::bigint[], $13::bigint[]) r
