@@ -41,3 +41,30 @@ revoke all on function reeve.register_instance(text, text, text, integer, text, 
         bigint[], bigint[]) from public;
 grant execute on function reeve.register_instance(text, text, text, integer, text, integer, text[], text[], integer, text, text,
         bigint[], bigint[]) to reeve_worker;
+
+-- As in 0001_queue, but those that somebody's transaction holds are left for the next time, and keep no others waiting.
+create or replace function reeve.expire_deadlines(back interval, most integer) returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2ms' as $$
+declare
+        at timestamptz := clock_timestamp(); -- a condition of the index, which a volatile function cannot be
+        late uuid;
+        n integer := 0;
+begin
+        for late in
+                select j.id from reeve.job j
+                where j.deadline <= at and j.deadline > at - back
+                        and not exists (select from reeve.done d where d.job between j.id and j.id)
+                        and not exists (select from reeve.lease l where l.job between j.id and j.id)
+                order by j.deadline limit 2 * most::bigint
+        loop
+                exit when n >= most;
+                begin
+                        if reeve.end_idle_job(late, 'failed', 'deadline', 'reeve', 'its deadline passed before it ran') = 'ended' then
+                                n := n + 1;
+                        end if;
+                exception when lock_not_available or serialization_failure then
+                        null;
+                end;
+        end loop;
+        return n;
+end $$;

@@ -181,6 +181,37 @@ def test_the_deadline_of_a_kind(queue):
     assert abs(deadline(queue, queue.root.value("select reeve.enqueue('echo')")) - 3600) < 1
 
 
+@pytest.mark.parametrize("state", ["ready", "scheduled", "blocked", "waiting", "a child", "a child's parent"])
+def test_who_holds_a_late_job_keeps_no_other_waiting(queue, state):
+    """Ten that somebody holds are the first whose deadline passed: ten others fail then, they when they are let go."""
+    if state == "blocked":
+        queue.limit("echo", 1)
+        queue.worker.add()
+    late = []
+    for i in range(20):
+        job = queue.worker.add(**({"run_at": "2100-01-01T00:00:00Z"} if state == "scheduled" else {}))
+        if state in ("waiting", "a child", "a child's parent"):
+            (run,) = queue.worker.claim(1)
+            queue.worker.spawn(run, [{"kind": "slow", "run_at": "2100-01-01T00:00:00Z"}])
+            child = queue.root.value("select id from reeve.job where parent = %s", job)
+            late.append((job if state == "waiting" else child, job if state == "a child's parent" else child if state == "a child" else job))
+        else:
+            late.append((job, job))
+    for i, (job, _) in enumerate(late):
+        queue.root.sql("update reeve.job set deadline = clock_timestamp() - make_interval(secs => %s) where id = %s", 100 - i, job)
+    table = {"a child": "scheduled", "a child's parent": "waiting"}.get(state, state)
+    holder = queue.session(role="reeve_owner", autocommit=False)
+    held = [h for _, h in late[:10]]
+    assert len(holder.sql(f"select job from reeve.{table} where job = any (%s::uuid[]) for update", held)) == 10
+    assert queue.worker.run("expire-deadlines", "1 hour", 10) == [{"n": 10}]
+    assert [queue.state(job) for job, _ in late[10:]] == ["failed"] * 10
+    assert "failed" not in {queue.state(job) for job, _ in late[:10]}
+    holder.rollback()
+    assert queue.worker.run("expire-deadlines", "1 hour", 100) == [{"n": 10}]
+    assert {queue.state(job) for job, _ in late} == {"failed"}
+    queue.check()
+
+
 def test_a_blocked_job_fails_at_its_deadline(queue):
     queue.limit("echo", 1)
     queue.root.sql("update reeve.kind set deadline_usec = %s where name = 'echo'", HOUR)
