@@ -305,7 +305,7 @@ static void forbid(Call *c)
 
         roles_with(fleet ? API_READ : (ApiRight) c->route->auth, roles, sizeof(roles));
         call_problem(c, PROBLEM_FORBIDDEN, "%s may not do this: it takes the role %s%s.",
-                c->caller.actor, roles, fleet ? ", and no tenant" : "");
+                c->caller.actor, roles, fleet ? ", for all tenants" : "");
 }
 
 static void serve(Call *c)

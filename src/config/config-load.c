@@ -214,6 +214,23 @@ int kinds_load(const char *root, ConfReport report, void *userdata, KindSet **re
         return 0;
 }
 
+/* path is replaced by the interpreter's if that is what is wrong. What cannot be read is left. */
+static int check_interpreter(const char *root, char *path, size_t size)
+{
+        char line[256] = "", *name;
+        _cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+
+        if (n < 2 || strncmp(line, "#!", 2) != 0)
+                return 0;
+        line[strcspn(line, "\n")] = '\0';
+        name = line + 2 + strspn(line + 2, " \t");
+        name[strcspn(name, " \t")] = '\0';
+        if (snprintf(path, size, "%s%s", root, name) >= (int) size)
+                return -ENAMETOOLONG;
+        return access(path, X_OK) < 0 ? -ELIBACC : 0;
+}
+
 int kind_check_program(const char *root, const char *program, char *path, size_t size)
 {
         struct stat st;
@@ -224,7 +241,7 @@ int kind_check_program(const char *root, const char *program, char *path, size_t
                 return -errno;
         if (stat(path, &st) >= 0 && !S_ISREG(st.st_mode))
                 return -EISDIR;
-        return 0;
+        return check_interpreter(root, path, size);
 }
 
 int kind_load_file(const char *path, ConfReport report, void *userdata, Kind **ret)

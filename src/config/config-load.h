@@ -38,7 +38,8 @@ DEFINE_CLEANUP(KindSet, kind_set_free)
 const Kind *kind_set_find(const KindSet *s, const char *name);
 
 /* Whether a program of a kind is there, as far as this can be told before it runs; path is where it
- * was looked for. Returns 0, or -errno as access(2) says it. */
+ * was looked for. Returns 0, -ELIBACC if the interpreter that a script's first line names (then it
+ * is in path) cannot be executed, or -errno as access(2) says it. */
 int kind_check_program(const char *root, const char *program, char *path, size_t size);
 
 /* One file NAME.kind anywhere, without drop-ins: for a look at a file before it is installed.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdarg.h>
 
+#include "config-load.h"
 #include "ctl.h"
 #include "job.h"
 #include "reeve-limits.h"
@@ -150,6 +151,24 @@ static int exit_status_of(unsigned status)
         }
 }
 
+/* What helps against: unknown kind "NAME". A file of it may be here already. */
+static void put_kind_hint(StrBuf *b, const char *text)
+{
+        const char *name = strchr(text, '"'), *end = name ? strchr(name + 1, '"') : NULL;
+        _cleanup_(kind_set_freep) KindSet *set = NULL;
+
+        (void) kinds_load(NULL, NULL, NULL, &set);
+        for (size_t i = 0; set && end && i < set->n_kinds; i++)
+                if (strncmp(set->kinds[i]->name, name + 1, (size_t) (end - name - 1)) == 0 &&
+                        !set->kinds[i]->name[end - name - 1]) {
+                        strbuf_printf(b,
+                                " %s is here, and no worker has read it yet. Try: " KINDS_REREAD,
+                                set->kinds[i]->file);
+                        return;
+                }
+        strbuf_puts(b, " Try: reevectl kinds; reevectl kinds check says what is wrong with one");
+}
+
 int ctl_tell_problem(const Answer *a)
 {
         const char *detail = a->root ? member_text(a->root, "detail") : "";
@@ -158,6 +177,7 @@ int ctl_tell_problem(const Answer *a)
         size_t n = strlen(text);
         const char *stop = n > 0 && strchr(".!?", text[n - 1]) ? "" : ".";
         unsigned status = a->reply.status;
+        _cleanup_(strbuf_done) StrBuf hint = {};
 
         if (status == 401)
                 return ctl_error(EXIT_STATUS_REFUSED,
@@ -166,16 +186,17 @@ int ctl_tell_problem(const Answer *a)
         if (status == 403)
                 return ctl_error(EXIT_STATUS_REFUSED,
                         "%s%s On the unix socket root and the members of group reeve-admin may do "
-                        "everything (HTTP 403).",
+                        "everything, others what Allow= gives them: [Peer] in reeve.conf(5). By "
+                        "TCP it is the key's role: reevectl help key (HTTP 403).",
                         text, stop);
         if (exit_status_of(status) == EXIT_STATUS_NO_CONNECTION)
                 return ctl_error(EXIT_STATUS_NO_CONNECTION,
                         "%s%s More by: reevectl status, journalctl -u reeve-api (HTTP %u).", text,
                         stop, status);
-        return ctl_error(exit_status_of(status), "%s%s (HTTP %u)%s", text, stop, status,
-                strstr(text, "unknown kind")
-                        ? " Try: reevectl kinds; reevectl kinds check says what is wrong with one"
-                        : "");
+        if (strstr(text, "unknown kind"))
+                put_kind_hint(&hint, strstr(text, "unknown kind"));
+        return ctl_error(
+                exit_status_of(status), "%s%s (HTTP %u)%s", text, stop, status, strbuf_str(&hint));
 }
 
 int ctl_ask(Ctl *c, const HttpAsk *ask, Answer *ret)

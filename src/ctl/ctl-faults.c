@@ -82,6 +82,14 @@ static void judge_program(Faults *f, const Kind *k, const char *key, char **word
                 faults_add(f, FAULT_ERROR, "KIND_PROGRAM",
                         "put it there, or change the kind: reevectl kinds check",
                         "Kind %s: its program %s=%s is missing.", k->name, key, words[0]);
+        else if (r == -ELIBACC)
+                faults_add(f, FAULT_ERROR, "KIND_PROGRAM",
+                        "put the interpreter there, or change the script's first line",
+                        "Kind %s: its program %s=%s names the interpreter %.*s, which cannot be "
+                        "executed%s.",
+                        k->name, key, words[0], (int) strcspn(path, "\r"), path,
+                        strchr(path, '\r') ? " with the carriage return of a Windows line end"
+                                           : "");
         else if (r < 0)
                 faults_add(f, FAULT_ERROR, "KIND_PROGRAM",
                         "chmod a+x it, or change the kind: reevectl kinds check",
@@ -120,7 +128,17 @@ static int read_sockets(const KindSet *set, const char **states, sd_bus_message 
         return r;
 }
 
-static void judge_sockets(Faults *f, const KindSet *set)
+/* Whether some worker has read it. */
+static bool is_published(const JsonValue *kinds, const Kind *kind)
+{
+        for (const JsonValue *v = json_value_first(kinds, NULL); v;
+                v = json_value_next(kinds, v, NULL))
+                if (streq(member_text(v, "name"), kind->name))
+                        return true;
+        return false;
+}
+
+static void judge_sockets(Faults *f, const KindSet *set, const JsonValue *kinds)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *answer = NULL;
         _cleanup_(freep) const char **states = (const char **) new0(char *, set->n_kinds);
@@ -131,7 +149,8 @@ static void judge_sockets(Faults *f, const KindSet *set)
                 const char *name = set->kinds[i]->name;
                 char remedy[256];
 
-                if (set->kinds[i]->type != KIND_EXEC || streq_ptr(states[i], "active"))
+                if (set->kinds[i]->type != KIND_EXEC || streq_ptr(states[i], "active") ||
+                        !is_published(kinds, set->kinds[i])) /* the worker's start listens */
                         continue;
                 (void) snprintf(remedy, sizeof(remedy),
                         "systemctl daemon-reload; systemctl start " UNIT_PREFIX "%s" UNIT_SUFFIX,
@@ -148,7 +167,7 @@ static void judge_sockets(Faults *f, const KindSet *set)
         }
 }
 
-KindSet *judge_host(Faults *f, const JsonValue *workers)
+KindSet *judge_host(Faults *f, const JsonValue *workers, const JsonValue *kinds)
 {
         _cleanup_(kind_set_freep) KindSet *set = NULL;
         bool here = false;
@@ -172,8 +191,12 @@ KindSet *judge_host(Faults *f, const JsonValue *workers)
         for (size_t i = 0; i < set->n_kinds; i++) {
                 judge_program(f, set->kinds[i], "Start", set->kinds[i]->exec.start);
                 judge_program(f, set->kinds[i], "Join", set->kinds[i]->exec.join);
+                if (set->kinds[i]->type != KIND_HTTP && !is_published(kinds, set->kinds[i]))
+                        faults_add(f, FAULT_ERROR, "KIND_UNREAD", KINDS_REREAD,
+                                "Kind %s: %s is here, and no worker has read it yet.",
+                                set->kinds[i]->name, set->kinds[i]->file);
         }
-        judge_sockets(f, set);
+        judge_sockets(f, set, kinds);
         return TAKE_PTR(set);
 }
 

@@ -33,8 +33,9 @@ void faults_add(Faults *f, FaultLevel level, const char *code, const char *remed
         const char *format, ...) _printf_(5, 6);
 
 /* What is wrong with kinds on this host, which has one of these workers or is left alone: files
- * with an error, sockets that do not listen, programs that are missing. Returns the set of kinds
+ * with an error or that no worker has read (kinds: those published), sockets that do not listen,
+ * programs that are missing. Returns the set of kinds
  * that was read, or NULL; the caller frees it. */
-KindSet *judge_host(Faults *f, const JsonValue *workers);
+KindSet *judge_host(Faults *f, const JsonValue *workers, const JsonValue *kinds);
 /* What workers say that they cannot run; here: what judge_host() returned. */
 void judge_worker_faults(Faults *f, const JsonValue *workers, const KindSet *here);

@@ -43,18 +43,23 @@ static int create_key(Ctl *c, const char *name)
 {
         _cleanup_(strbuf_done) StrBuf body = {}, secret = {};
         _cleanup_(answer_done) Answer a = {};
+        const char *role = c->values[OPTION_ROLE], *tenant = c->values[OPTION_TENANT];
         JsonWriter w = json_writer(&body);
         HttpPart part;
         int r;
 
-        if (!c->values[OPTION_ROLE])
+        if (!role)
                 return ctl_error(EXIT_STATUS_USAGE,
                         "key create: --role= is missing: admin, submit, read, worker or metrics.");
+        if (!tenant && !streq(role, "admin") && !streq(role, "metrics"))
+                return ctl_error(EXIT_STATUS_USAGE,
+                        "key create: --tenant= is missing: whose jobs the key is for; \"default\" "
+                        "where there are no tenants, \"*\" for those of all.");
         json_open_object(&w, NULL);
         json_put_string(&w, "name", name);
-        json_put_string(&w, "role", c->values[OPTION_ROLE]);
-        if (c->values[OPTION_TENANT])
-                json_put_string(&w, "tenant", c->values[OPTION_TENANT]);
+        json_put_string(&w, "role", role);
+        if (tenant)
+                json_put_string(&w, "tenant", tenant);
         if (c->values[OPTION_SUBJECT])
                 json_put_string(&w, "subject", c->values[OPTION_SUBJECT]);
         if (c->values[OPTION_ACTS])

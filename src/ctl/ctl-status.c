@@ -201,12 +201,14 @@ void judge_health(Faults *f, const JsonValue *health)
         const JsonValue *checks = json_value_member(health, "checks");
         const char *detail = member_text(health, "detail");
         const char *database = checks ? member_text(checks, "database") : "";
+        bool is_told = strstr(detail, "database"); /* the detail may be of something else */
 
         if (checks && *database && !streq(database, "ok"))
                 faults_add(f, FAULT_ERROR, "DATABASE_AWAY",
                         "systemctl status reeve-postgres.service, or look at the server that "
                         "Database= in /etc/reeve/reeve.conf names",
-                        "The database is %s. %s", database, detail);
+                        "%s%s%s", is_told ? "" : "The database is ", is_told ? detail : database,
+                        is_told ? "" : ".");
         else if (checks && !streq(member_text(checks, "schema"), "ok"))
                 faults_add(f, FAULT_ERROR, "SCHEMA_OLD",
                         "reevectl migrate status; systemctl start reeve-migrate.service",
@@ -356,7 +358,7 @@ int overview_ask(Ctl *c, Overview *o)
         judge_queues(&o->faults, o->queue_list, o->worker_list);
         judge_kinds(&o->faults, o->kind_list, o->worker_list);
         if (c->client.socket_path)
-                here = judge_host(&o->faults, o->worker_list);
+                here = judge_host(&o->faults, o->worker_list, o->kind_list);
         judge_worker_faults(&o->faults, o->worker_list, here);
         return EXIT_STATUS_OK;
 }

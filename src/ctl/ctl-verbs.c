@@ -15,7 +15,7 @@ static const CtlOption options[_OPTION_MAX] = {
         [OPTION_PRIORITY] = { "priority", 0, "N", "1 to 10, higher first" },
         [OPTION_DELAY] = { "delay", 0, "SPAN", "Run it after this time, such as 5min" },
         [OPTION_RUN_AT] = { "run-at", 0, "TIME", "Run it then, such as 2026-11-22T10:00:00Z" },
-        [OPTION_TIMEOUT] = { "timeout", 0, "SPAN", "How long a run may take" },
+        [OPTION_TIMEOUT] = { "timeout", 0, "SPAN", "How long it may take" },
         [OPTION_MAX_ATTEMPTS] = { "max-attempts", 0, "N", "How often it is tried" },
         [OPTION_UNIQUE_KEY] = { "unique-key", 0, "KEY", "One live job at a time with this key" },
         [OPTION_UNIQUE_FOR] = { "unique-for", 0, "SPAN", "The same payload makes no second job" },
@@ -115,7 +115,9 @@ static const CtlVerb verbs[] = {
                 "takes a\nkind out of use that no worker has and no job needs any more." },
         { "key", "list|create NAME|revoke ID", "Keys for those who come by TCP", verb_key,
                 BIT(OPTION_ROLE) | BIT(OPTION_TENANT) | BIT(OPTION_SUBJECT) | BIT(OPTION_ACTS), 1,
-                2, false, false, "create prints the key, this once." },
+                2, false, false,
+                "create needs --role= and, but for admin and metrics, --tenant=: \"default\" where "
+                "there are\nno tenants, \"*\" for all. It prints the key, this once." },
         { "flag", "COMMAND [KEY]", "Flags: who gets the new way of doing it", verb_flag,
                 FLAG_OPTIONS, 1, -1, false, false,
                 "Commands:\n"

@@ -7,6 +7,9 @@
 #include "json-reader.h"
 #include "json-writer.h"
 
+/* What makes new and changed .kind files count. */
+#define KINDS_REREAD "systemctl daemon-reload; systemctl restart 'reeve-worker@*'"
+
 /* What the verbs of reevectl share. */
 
 struct Ctl {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -79,6 +80,14 @@ static int run(Ctl *c, int argc, char *argv[])
         return r == EXIT_STATUS_OK ? c->verb->run(c) : r;
 }
 
+/* "reevectl list | head": who read has seen enough. */
+static bool is_reader_gone(void)
+{
+        struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+        return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
+}
+
 int main(int argc, char *argv[])
 {
         _cleanup_(ctl_done) Ctl c = {};
@@ -92,7 +101,9 @@ int main(int argc, char *argv[])
         r = run(&c, argc, argv);
         /* A full disk is a failure too, not only a bad answer. */
         if ((fflush(stdout) != 0 || ferror(stdout)) && r == EXIT_STATUS_OK)
-                r = ctl_error(EXIT_STATUS_FAILED, "Cannot write to standard output: %s.",
-                        strerror(errno));
+                r = is_reader_gone()
+                        ? EXIT_STATUS_FAILED
+                        : ctl_error(EXIT_STATUS_FAILED, "Cannot write to standard output: %s.",
+                                  strerror(errno));
         return r;
 }

@@ -234,13 +234,25 @@ static int generate(const Options *o, Findings *f)
 static void check_program(
         const Options *o, const Kind *k, const char *key, char **words, Findings *f)
 {
+        const char *interpreter;
         char path[4096];
         int r;
 
         if (!words)
                 return;
         r = kind_check_program(o->root, words[0], path, sizeof(path));
-        if (r < 0)
+        interpreter = path + strlen(o->root);
+        if (r == -ELIBACC)
+                say(f, CONF_WARNING,
+                        "%s: warning: %s=%s: its first line names the interpreter \"%.*s\", which "
+                        "cannot be executed%s",
+                        k->file, key, words[0], (int) strcspn(interpreter, "\r"), interpreter,
+                        strchr(path, '\r') ? " with the carriage return of a Windows line end"
+                                           : "");
+        else if (r == -EACCES)
+                say(f, CONF_WARNING, "%s: warning: %s=%s: %s: chmod a+x it", k->file, key, words[0],
+                        strerror(-r));
+        else if (r < 0)
                 say(f, CONF_WARNING, "%s: warning: %s=%s: %s", k->file, key, words[0],
                         strerror(-r));
 }

@@ -50,6 +50,7 @@ def test_a_path_that_is_too_long():
     (response({"things": []}), 1, 'no list "jobs"'),
     (problem(401, "unauthorized", "Credentials are needed"), 6, "--key-file"),
     (problem(403, "forbidden", "This is not allowed", "uid:7 may not."), 6, "uid:7 may not. On the unix socket"),
+    (problem(403, "forbidden", "This is not allowed"), 6, "[Peer] in reeve.conf(5)"),
     (problem(503, "unavailable", "Not available", "The database is away. Try again."), 5, "The database is away. Try again. More by"),
     (problem(400, "bad-query", "A query parameter is wrong", "state: there is no such state."), 1, "state: there is no such state. (HTTP 400)"),
     (response("gone", 404, "text/plain"), 3, "gave no reason. (HTTP 404)"),

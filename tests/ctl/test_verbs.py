@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 
+import pytest
 from conftest import CTL, JOB, OTHER, problem, response
 from patience import within
 
@@ -256,6 +257,14 @@ def test_status_of_what_is_well(service, ctl):
     assert whole["health"] == HEALTH and whole["workers"] == [WORKER] and whole["faults"] == []
 
 
+def test_a_database_that_is_away_is_told_once(service, ctl):
+    detail = "The database is away. Try again."
+    fleet(service, health=HEALTH | {"status": "degraded", "detail": detail, "checks": {"database": "away", "schema": "ok"}})
+    assert f"  - {detail}\n" in ctl("status", status=1).stdout
+    fleet(service, health=HEALTH | {"status": "degraded", "checks": {"database": "stuck", "schema": "ok"}})
+    assert "  - The database is stuck.\n" in ctl("status", status=1).stdout
+
+
 def test_status_names_what_is_wrong_and_the_remedy(service, ctl):
     fleet(service, workers=[])
     run = ctl("status", status=1)
@@ -334,3 +343,22 @@ def test_a_full_disk_is_told(service, ctl):
     with open("/dev/full", "w") as full:
         run = subprocess.run([CTL, f"--socket={ctl.path}", "list"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=within(30))
     assert run.returncode == 1 and "No space left" in run.stderr
+
+
+def test_nobody_is_told_of_a_reader_that_has_seen_enough(service, ctl):
+    service.answers["GET /api/jobs"] = response({"jobs": [RUNNING]})
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as pipe:   # SIGPIPE is ignored, as in units and in what Python starts so
+        run = subprocess.run([CTL, f"--socket={ctl.path}", "list"], stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=within(30),
+                             restore_signals=False)
+    assert run.returncode == 1 and run.stderr == ""
+
+
+@pytest.mark.parametrize("given, missing", [("--tenant=acme", "--role="), ("--role=submit", "--tenant=")])
+def test_a_key_needs_a_role_and_a_tenant(service, ctl, given, missing):
+    said = ctl("key", "create", "ci", given, status=2).stderr
+    assert f"{missing} is missing" in said and ("admin, submit" in said or '"default"' in said) and not service.requests
+    service.answers["POST /api/keys"] = response({"id": 1, "secret": "reeve_0"})
+    ctl("key", "create", "ci", "--role=admin", status=0)   # is of no tenant
+    assert "tenant" not in service.requests[0].json

@@ -78,3 +78,18 @@ def test_calendar_events_are_those_of_systemd(tree):
         theirs = subprocess.run(["systemd-analyze", "calendar", event], capture_output=True).returncode == 0
         assert ours == (theirs and event not in STRICTER), event
     assert str(tree.root / ETC) in out
+
+
+def test_what_a_script_needs_is_looked_for(tree):
+    tree.write("srv/a", "#! /bin/nosh -e\n").chmod(0o755)
+    tree.write("srv/b", "#!/bin/sh\r\n").chmod(0o755)
+    tree.write("srv/c", "#!/bin/sh\n").chmod(0o755)
+    tree.write("srv/d", "#!/bin/sh\n").chmod(0o644)
+    tree.write("bin/sh", "").chmod(0o755)
+    for name in "abcd":
+        tree.kind(name, f"[Exec]\nStart=/srv/{name}\n")
+    said = tree.run("--check").stdout.splitlines()
+    assert len(said) == 4 and said[3] == "4 kinds can be used, 0 are kept out, 3 warnings."
+    assert said[0].endswith('Start=/srv/a: its first line names the interpreter "/bin/nosh", which cannot be executed')
+    assert said[1].endswith('"/bin/sh", which cannot be executed with the carriage return of a Windows line end')
+    assert said[2].endswith("Start=/srv/d: Permission denied: chmod a+x it")
