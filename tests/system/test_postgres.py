@@ -3,6 +3,7 @@ import os
 import re
 
 import pytest
+from conftest import TREE
 
 UNIT = "reeve-postgres.service"
 STATE = "/var/lib/reeve/postgres"
@@ -31,6 +32,32 @@ def test_who_may_connect(machine, user):
             assert run.stdout.strip() == role, run.stderr
         else:
             assert run.returncode == 2 and "Peer authentication failed" in run.stderr
+
+
+def test_an_application_as_the_manual_says(machine):
+    blocks = re.findall(r"```\n(.*?)```", (TREE / "man/reeve-postgres.service.8.scd").read_text(), re.S)
+    let_in, enqueue = blocks
+    select = "psql -XAtq -v ON_ERROR_STOP=1 -h /run/reeve-postgres -d reeve -U shop"
+    machine.sh("useradd -M shop; useradd -M reeve_api; mkdir -p /etc/reeve/kinds; printf '[Exec]\\nStart=/bin/cat\\n' >/etc/reeve/kinds/send-mail.kind;"
+               " systemctl daemon-reload; systemctl restart reeve-worker@default")
+    try:
+        machine.wait_until("reevectl kinds | grep -q '^send-mail '", timeout=60)
+        assert "Peer authentication failed" in machine.exec("bash", "-c", enqueue, user="shop", check=False).stderr, "not before it is let in"
+        machine.sh(let_in)
+        job = re.search(r"[0-9a-f]{8}-[0-9a-f-]{27}", machine.out("bash", "-c", enqueue, user="shop"))[0]
+        machine.exec("reevectl", "wait", job, timeout=90)
+        jobs = machine.psql("select count(*) from reeve.job")
+        undone = "create table o (n int); begin; insert into o values (1); select reeve.enqueue('send-mail'); rollback"
+        machine.exec("bash", "-c", f'{select} -c "{undone}"', user="shop")
+        assert machine.psql("select count(*) from reeve.job") == jobs
+        assert "permission denied" in machine.exec("bash", "-c", f"{select} -c 'select * from reeve.job'", user="shop", check=False).stderr
+        for user in ("root", "nobody", "reeve-api"):
+            assert "Peer authentication failed" in machine.exec("bash", "-c", f"{select} -c ''", user=user, check=False).stderr, user
+        namesake = machine.exec("psql", "-h", "/run/reeve-postgres", "-U", "reeve_api", "-c", "", "reeve", user="reeve_api", check=False)
+        assert "Peer authentication failed" in namesake.stderr, "a user with the name of a role of Reeve's is not that role"
+    finally:
+        machine.sh("rm -f /etc/reeve/kinds/send-mail.kind; systemctl stop reeve-run-send-mail.socket; systemctl daemon-reload; systemctl restart reeve-worker@default;"
+                   " runuser -u reeve-postgres -- psql -Xq -h /run/reeve-postgres -d reeve -c 'drop owned by shop cascade' -c 'drop role shop'; userdel shop; userdel reeve_api")
 
 
 def test_your_settings_win(machine):
