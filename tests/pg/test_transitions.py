@@ -3,6 +3,7 @@ changes nothing at all."""
 import json
 import os
 import pathlib
+import re
 import subprocess
 
 import psycopg2
@@ -14,6 +15,15 @@ BUILD = pathlib.Path(os.environ.get("REEVE_BUILD", ROOT / "build")).resolve()
 TABLE = json.loads(subprocess.run([BUILD / "tests/pg/job-steps"], capture_output=True, check=True, text=True).stdout)
 STEPS = {(a, b): c for a, b, c in TABLE["steps"]}
 NEVER = ("00000000-0000-4000-8000-000000000000", 0, new_id())
+
+
+def test_the_man_page_has_this_table():
+    page = (ROOT / "man/reeve-states.7.scd").read_text()
+    rows = [[line[2:].strip() for line in row.splitlines()] for row in re.findall(r"^[|] .*\n(?:: .*\n){3}", page, re.M)]
+    assert [(a, b, c) for a, b, c, _ in rows] == [tuple(s) for s in TABLE["steps"]]
+    assert all(who for *_, who in rows)
+    named = re.findall(r"\*([a-z]+)\*", " ".join(re.findall(r"^\*[a-z*, ]+\*$", page, re.M)))
+    assert named == [s for s in TABLE["states"] if s != "none"]
 
 
 class Life:
