@@ -66,4 +66,8 @@ async function words(payload, run) {
 }
 
 const [address, kind] = process.argv.slice(2);
+if (!kind) {
+  console.error('REEVE_KEY=... node pull.mjs https://jobs.example.org KIND');
+  process.exit(1);
+}
 await pull(new Client(address, { key: process.env.REEVE_KEY, patience: 300 }), 'default', [kind], words);

@@ -80,5 +80,7 @@ def words(payload, run):
 
 
 if __name__ == "__main__":
-    address, kind = sys.argv[1:3]
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    address, kind = sys.argv[1:]
     pull(reeve.Client(address, key=os.environ.get("REEVE_KEY"), patience=300), "default", [kind], words)

@@ -272,6 +272,7 @@ def test_the_same_request_again_makes_no_second_job(system, small):
     ([("user_id", b"\xff"), ("pdf_file", b"%PDF-1", "a.pdf")], 400, "user_id"),
     ([("user_id", "5"), ("user_id", "6")], 400, "twice"),
     ([("job_id", "x", "file")], 400, "not known"),
+    ([("file", b"%PDF-1", "a.pdf")], 400, "-F pdf_file=@"),
     ([("pdf_file", b"%PDF-1")], 400, "no file"),
     ([("pdf_file", b"", "")], 400, "no file"),
     ([("pdf_file", b"", "a.pdf")], 400, "empty"),

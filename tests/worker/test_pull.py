@@ -37,6 +37,11 @@ def puller(world, api, language, tmp_path):  # noqa: F811
         p.wait(within(10))
 
 
+def test_without_arguments_it_says_which(language, tmp_path):  # noqa: F811
+    run = subprocess.run([INTERPRETERS[language], TREE / f"examples/pull.{language}"], capture_output=True, text=True)
+    assert run.returncode == 1 and "https://jobs.example.org" in run.stderr and "Error" not in run.stderr, run.stderr
+
+
 def test_jobs_are_done_elsewhere(world, puller):
     puller()
     jobs = [world.enqueue("words", {"text": "to be or not to be"}) for _ in range(5)]

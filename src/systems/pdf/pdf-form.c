@@ -13,7 +13,8 @@ void pdf_form_fail(Create *k, int outcome)
                         PDF_NOT_PDF] = { PROBLEM_BAD_FORM, "The part \"pdf_file\" has no file." },
                 [PDF_TWICE - PDF_NOT_PDF] = { PROBLEM_BAD_FORM, "One document in one request." },
                 [PDF_UNKNOWN_PART - PDF_NOT_PDF] = { PROBLEM_BAD_FORM,
-                        "The form has a part that is not known here, or \"pdf_file\" is no file." },
+                        "A part of the form is not known here, or is no file: the document goes "
+                        "into \"pdf_file\", as a file (curl -F pdf_file=@book.pdf)." },
                 [PDF_FIELD_TWICE -
                         PDF_NOT_PDF] = { PROBLEM_BAD_FORM, "A part of the form came twice." },
                 [PDF_BAD_JOB_ID - PDF_NOT_PDF] = { PROBLEM_INVALID, "job_id: expected a UUID." },
