@@ -72,6 +72,7 @@ class Foreground:
 
     def __init__(self, directory, build):
         self.dir, self.build = pathlib.Path(directory), pathlib.Path(build)
+        self.kinds = self.dir / "root/etc/reeve/kinds"
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self.processes = []   # (name, process), in the order of their start
         self.env = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self.dir}/bus"}
@@ -120,17 +121,20 @@ class Foreground:
         psql = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.dir, "-U", "reeve-postgres", "-d", "postgres"]
         self.wait_for("PostgreSQL", lambda: subprocess.run([*psql, "-c", "select"], capture_output=True).returncode == 0)
         self.run(*psql, "-f", TREE / "migrations/bootstrap.sql")
-        self.run(self.build / "src/migrate/reeve-migrate", "up", f"--directory={TREE}/migrations",
-                 f"--database=host={self.dir} dbname=reeve", "--user=reeve_owner")
+        self.run(self.build / "src/migrate/reeve-migrate", "up", *self.database())
+
+    def database(self):
+        """reeve-migrate's options."""
+        return [f"--directory={TREE}/migrations", f"--database=host={self.dir} dbname=reeve", "--user=reeve_owner"]
 
     def configure(self):
         etc = self.dir / "root/etc/reeve"
-        (etc / "kinds").mkdir(parents=True)
+        self.kinds.mkdir(parents=True)
         (self.dir / "blobs").mkdir()
         (etc / "reeve.conf").write_text(f"[Database]\nDatabase=host={self.dir} dbname=reeve\nPrepared=yes\n[Peer]\nAllow={self.user} admin *\n")
         for kind in self.build.glob("src/systems/*/*.kind"):
             text = re.sub(r"(?m)^((?:Start|Join)=)/\S*/([^/\s]+)", rf"\g<1>{kind.parent}/\2", kind.read_text())
-            (etc / "kinds" / kind.name).write_text(text)
+            (self.kinds / kind.name).write_text(text)
 
     def start_bus(self):
         (self.dir / "bus.conf").write_text(BUS.format(self.dir / "bus"))
@@ -139,9 +143,28 @@ class Foreground:
         self.spawn("reeved", self.build / "src/manager/reeved", f"--root={self.dir}/root")
 
     def start_workers(self):
+        self.kinds_read = self.kinds_seen = self.kinds_now()
         for pool in ("default", "inline"):
             self.spawn(f"reeve-worker-{pool}", self.build / "src/worker/reeve-worker", f"--root={self.dir}/root", f"--blobs={self.dir}/blobs",
                        f"--launcher={self.build}/src/exec/reeve-exec", pool)
+
+    def kinds_now(self):
+        return {p: (s.st_mtime_ns, s.st_size) for p in self.kinds.glob("*.kind") for s in [p.stat()]}
+
+    def look_for_kinds(self):
+        """Once in a while: whether .kind files are new, changed or gone, and as they are now for two looks. Then workers start anew."""
+        with contextlib.suppress(FileNotFoundError):   # one that goes while we look
+            now = self.kinds_now()
+            if now == self.kinds_read or now != self.kinds_seen:
+                self.kinds_seen = now
+                return False
+            self.kinds_read = now
+            for entry in [e for e in self.processes if e[0].startswith("reeve-worker-")]:
+                self.end(*entry)
+                self.processes.remove(entry)
+            self.start_workers()
+            return True
+        return False
 
     def start_api(self, port):
         keep = [f"-E{k}={v}" for k, v in self.env.items()]   # it hands on what it is told to, and nothing else
@@ -158,8 +181,13 @@ class Foreground:
     def write_scripts(self):
         """DIR/in COMMAND...: with the bus and reevectl as they are here."""
         (self.dir / "bin").mkdir()
-        for path, text in ((self.dir / "bin/reevectl", f'exec {self.build}/src/ctl/reevectl --socket={self.dir}/api.sock "$@"'),
-                           (self.dir / "in", f'export DBUS_SYSTEM_BUS_ADDRESS=unix:path={self.dir}/bus PATH={self.dir}/bin:$PATH\nexec "$@"')):
+        here, src = f"export REEVE_FOREGROUND={self.dir} ", self.build / "src"
+        for path, text in (("bin/reevectl", f'{here}\nexec {src}/ctl/reevectl --socket={self.dir}/api.sock "$@"'),
+                           ("bin/reeve-doctor", f"exec {src}/doctor/reeve-doctor --root={self.dir}/root"),
+                           ("bin/reeve-generator", f'[ $# -gt 1 ] || set -- --check {self.kinds}/*.kind\nexec {src}/generator/reeve-generator "$@"'),
+                           ("bin/reeve-migrate", f'exec {src}/migrate/reeve-migrate "$@" {shlex.join(self.database())}'),
+                           ("in", f'{here}DBUS_SYSTEM_BUS_ADDRESS=unix:path={self.dir}/bus PATH={self.dir}/bin:$PATH\nexec "$@"')):
+            path = self.dir / path
             path.write_text(f"#!/bin/sh\n{text}\n")
             path.chmod(0o700)
 
@@ -175,15 +203,18 @@ class Foreground:
         self.start_workers()
         self.start_api(port)
 
+    def end(self, name, p):
+        stop = {"postgres": signal.SIGINT}.get(name, signal.SIGTERM)
+        for s in (stop, stop, signal.SIGKILL):   # a second word: not to wait for runs
+            with contextlib.suppress(ProcessLookupError):
+                p.send_signal(s)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                p.wait(0.5 if s is stop and "worker" in name else 10)
+                break
+
     def remove(self):
         for name, p in reversed(self.processes):
-            stop = {"postgres": signal.SIGINT}.get(name, signal.SIGTERM)
-            for s in (stop, stop, signal.SIGKILL):   # a second word: not to wait for runs
-                with contextlib.suppress(ProcessLookupError):
-                    p.send_signal(s)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    p.wait(0.5 if s is stop and "worker" in name else 10)
-                    break
+            self.end(name, p)
         self.processes = []
         shutil.rmtree(self.dir, ignore_errors=True)
 

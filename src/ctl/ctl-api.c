@@ -107,23 +107,20 @@ int ctl_tell_fault(Ctl *c, int error)
                 return ctl_oom();
         case -ENOENT:
                 return ctl_error(EXIT_STATUS_NO_CONNECTION,
-                        "There is no socket %s: is reeve-api.socket running? Try: systemctl start "
-                        "reeve.target",
-                        path);
+                        "There is no socket %s: is reeve-api.socket running? Try: %s", path,
+                        ctl_remedy("systemctl start reeve.target"));
         case -ECONNREFUSED:
-                return ctl_error(EXIT_STATUS_NO_CONNECTION,
-                        "%s. Nobody listens there. Try: systemctl status reeve-api.socket "
-                        "reeve-api.service",
-                        c->client.wrong);
+                return ctl_error(EXIT_STATUS_NO_CONNECTION, "%s. Nobody listens there. Try: %s",
+                        c->client.wrong,
+                        ctl_remedy("systemctl status reeve-api.socket reeve-api.service"));
         case -EACCES:
         case -EPERM:
                 return ctl_error(EXIT_STATUS_REFUSED,
                         "You may not connect to %s: be root, or a member of group reeve-admin.",
                         path ? path : c->client.host);
         case -ETIMEDOUT:
-                return ctl_error(EXIT_STATUS_NO_CONNECTION,
-                        "%s. What it does says: systemctl status reeve-api.service",
-                        c->client.wrong);
+                return ctl_error(EXIT_STATUS_NO_CONNECTION, "%s. What it does says: %s",
+                        c->client.wrong, ctl_remedy("systemctl status reeve-api.service"));
         case -EIO:
         case -EFBIG:
         case -EBADMSG:
@@ -156,14 +153,14 @@ static void put_kind_hint(StrBuf *b, const char *text)
 {
         const char *name = strchr(text, '"'), *end = name ? strchr(name + 1, '"') : NULL;
         _cleanup_(kind_set_freep) KindSet *set = NULL;
+        char root[PATH_MAX];
 
-        (void) kinds_load(NULL, NULL, NULL, &set);
+        (void) kinds_load(ctl_root(root), NULL, NULL, &set);
         for (size_t i = 0; set && end && i < set->n_kinds; i++)
                 if (strncmp(set->kinds[i]->name, name + 1, (size_t) (end - name - 1)) == 0 &&
                         !set->kinds[i]->name[end - name - 1]) {
-                        strbuf_printf(b,
-                                " %s is here, and no worker has read it yet. Try: " KINDS_REREAD,
-                                set->kinds[i]->file);
+                        strbuf_printf(b, " %s is here, and no worker has read it yet. Try: %s",
+                                set->kinds[i]->file, ctl_remedy(KINDS_REREAD));
                         return;
                 }
         strbuf_puts(b, " Try: reevectl kinds; reevectl kinds check says what is wrong with one");
@@ -191,8 +188,8 @@ int ctl_tell_problem(const Answer *a)
                         text, stop);
         if (exit_status_of(status) == EXIT_STATUS_NO_CONNECTION)
                 return ctl_error(EXIT_STATUS_NO_CONNECTION,
-                        "%s%s More by: reevectl status, journalctl -u reeve-api (HTTP %u).", text,
-                        stop, status);
+                        "%s%s More by: reevectl status, %s (HTTP %u).", text, stop,
+                        ctl_remedy("journalctl -u reeve-api"), status);
         if (strstr(text, "unknown kind"))
                 put_kind_hint(&hint, strstr(text, "unknown kind"));
         return ctl_error(

@@ -197,15 +197,16 @@ static void judge_configuration(Faults *f)
 {
         _cleanup_(settings_done) Settings settings = {};
         static const char *const pools[] = { "default", "inline" };
+        char root[PATH_MAX];
         glob_t kinds = {};
 
-        (void) settings_load(NULL, on_finding, f, &settings);
+        (void) settings_load(ctl_root(root), on_finding, f, &settings);
         for (size_t i = 0; i < ELEMENTSOF(pools); i++) {
                 _cleanup_(pool_freep) Pool *pool = NULL;
 
-                (void) pool_load(NULL, pools[i], on_finding, f, &pool);
+                (void) pool_load(ctl_root(root), pools[i], on_finding, f, &pool);
         }
-        if (glob("/etc/reeve/kinds/*.kind", 0, NULL, &kinds) == 0)
+        if (!ctl_foreground() && glob("/etc/reeve/kinds/*.kind", 0, NULL, &kinds) == 0)
                 for (size_t i = 0; i < kinds.gl_pathc; i++) {
                         char remedy[4200];
                         struct stat st;
@@ -231,4 +232,19 @@ void doctor_judge_host(Faults *f)
         judge_disks(f);
         judge_kernel(f);
         judge_configuration(f);
+}
+
+void doctor_judge_foreground(Faults *f, const char *directory)
+{
+        struct statvfs fs;
+
+        if (statvfs(directory, &fs) >= 0)
+                judge_disk(f, directory, &fs);
+        judge_configuration(f);
+        faults_add(f, FAULT_NOTE, "FOREGROUND",
+                "tools/quickstart as root, or the package: Reeve with systemd",
+                "These are the programs of tools/quickstart --foreground in %s: there are no "
+                "units, "
+                "no sandbox, no watchdogs, no polkit and no users of Reeve's to look at.",
+                directory);
 }

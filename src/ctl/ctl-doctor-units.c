@@ -273,14 +273,16 @@ void doctor_judge_units(Faults *f, sd_bus *bus, int r)
         if (!bus) {
                 faults_add(f, FAULT_ERROR, "BUS_AWAY",
                         "systemctl start dbus.socket dbus.service; apt-get install dbus",
-                        "There is no system bus (%s): units were not looked at, and nothing can be "
-                        "changed.",
-                        strerror(-r));
+                        "There is no %s bus (%s): %snothing can be changed.",
+                        ctl_foreground() ? "private" : "system", strerror(-r),
+                        ctl_foreground() ? "" : "units were not looked at, and ");
                 return;
         }
         (void) sd_bus_set_method_call_timeout(bus, BUS_USEC);
-        judge_named_units(f, bus);
-        judge_loaded_units(f, bus);
-        judge_polkit(f, bus);
+        if (!ctl_foreground()) {
+                judge_named_units(f, bus);
+                judge_loaded_units(f, bus);
+                judge_polkit(f, bus);
+        }
         judge_manager(f, bus);
 }

@@ -105,7 +105,8 @@ static void judge_api(Ctl *c, Overview *o)
 
 static void judge_database(Faults *f)
 {
-        const char *const argv[] = { REEVE_LIBEXECDIR "/reeve-doctor", NULL };
+        char path[PATH_MAX];
+        const char *const argv[] = { ctl_program(path, REEVE_LIBEXECDIR, "reeve-doctor"), NULL };
         _cleanup_(json_document_freep) JsonDocument *d = NULL;
         _cleanup_(strbuf_done) StrBuf out = {};
         int r = run_and_read(argv, false, FACTS_MAX, &out);
@@ -116,8 +117,7 @@ static void judge_database(Faults *f)
                 faults_add(f, FAULT_ERROR, "DOCTOR_BROKEN",
                         "ls -l " REEVE_LIBEXECDIR "/reeve-doctor; apt-get install --reinstall "
                         "reeve",
-                        "The database was not looked at: " REEVE_LIBEXECDIR
-                        "/reeve-doctor failed (%s).",
+                        "The database was not looked at: %s failed (%s).", path,
                         r < 0 ? strerror(-r) : "what it printed is above");
 }
 
@@ -173,11 +173,14 @@ int verb_doctor(Ctl *c)
         judge_api(c, &o);
         f->where = "database";
         judge_database(f);
-        f->where = "systemd";
+        f->where = ctl_foreground() ? "bus" : "systemd";
         r = sd_bus_open_system(&bus);
         doctor_judge_units(f, r < 0 ? NULL : bus, r);
         f->where = "host";
-        doctor_judge_host(f);
+        if (ctl_foreground())
+                doctor_judge_foreground(f, ctl_foreground());
+        else
+                doctor_judge_host(f);
         if (faults_error(f) < 0)
                 return ctl_oom();
         if (!c->json)

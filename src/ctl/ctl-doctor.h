@@ -13,7 +13,10 @@ enum { DOCTOR_WARNINGS = 1, DOCTOR_ERRORS = 2 };
 
 /* Files, users, space, memory, configuration, time zones. */
 void doctor_judge_host(Faults *f);
-/* Units, the bus, polkit, reeved. bus NULL: there is none (r says why). */
+/* What there is of it in the directory of tools/quickstart --foreground, and what there is not. */
+void doctor_judge_foreground(Faults *f, const char *directory);
+/* Units, the bus, polkit, reeved; in the foreground the bus and reeved. bus NULL: there is none (r
+ * says why). */
 void doctor_judge_units(Faults *f, sd_bus *bus, int r);
 /* What reeve-doctor says of the database: its one line. root: whether it ran as root. */
 void doctor_judge_database(Faults *f, const JsonValue *facts, bool root);

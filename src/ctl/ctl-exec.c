@@ -35,14 +35,18 @@ int check_kinds(char *const *files, int n_files)
 {
         const char *const first[] = { "reeve-generator", "--check", NULL };
 
-        return become(REEVE_GENERATORDIR "/reeve-generator", first, files, n_files);
+        char path[PATH_MAX];
+
+        return become(ctl_program(path, REEVE_GENERATORDIR, first[0]), first, files, n_files);
 }
 
 int verb_migrate(Ctl *c)
 {
         const char *const first[] = { "reeve-migrate", NULL };
 
-        return become(REEVE_LIBEXECDIR "/reeve-migrate", first, c->args, c->n_args);
+        char path[PATH_MAX];
+
+        return become(ctl_program(path, REEVE_LIBEXECDIR, first[0]), first, c->args, c->n_args);
 }
 
 int run_and_read(const char *const *argv, bool quiet, size_t size_max, StrBuf *ret)
@@ -132,7 +136,10 @@ static int print_kept(Ctl *c, const char *id)
                         host.len > 0 ? strbuf_str(&host) : "an unknown host");
                 print_log(member_text(v, "log"));
         }
-        if (n == 0)
+        if (n == 0 && ctl_foreground())
+                fprintf(stderr, "The database has no line of it. See %s/reeve-worker-*.log.\n",
+                        ctl_foreground());
+        else if (n == 0)
                 fputs("Neither this host's journal nor the database has a line of it.\n", stderr);
         return EXIT_STATUS_OK;
 }

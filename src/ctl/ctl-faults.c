@@ -35,6 +35,7 @@ void faults_add(
         StrBuf *text = &f->texts[level];
         va_list ap;
 
+        remedy = ctl_remedy(remedy);
         va_start(ap, format);
         strbuf_vprintf(&what, format, ap);
         va_end(ap);
@@ -170,6 +171,7 @@ static void judge_sockets(Faults *f, const KindSet *set, const JsonValue *kinds)
 KindSet *judge_host(Faults *f, const JsonValue *workers, const JsonValue *kinds)
 {
         _cleanup_(kind_set_freep) KindSet *set = NULL;
+        char root[PATH_MAX];
         bool here = false;
         int r;
 
@@ -178,7 +180,7 @@ KindSet *judge_host(Faults *f, const JsonValue *workers, const JsonValue *kinds)
                 here = here || is_this_host(v);
         if (!here)
                 return NULL;
-        r = kinds_load(NULL, NULL, NULL, &set);
+        r = kinds_load(ctl_root(root), NULL, NULL, &set);
         if (r == -ENOMEM)
                 f->json.error = r;
         if (r < 0)

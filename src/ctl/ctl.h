@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <limits.h>
+
 #include "ctl-text.h"
 #include "ctl-verbs.h"
 #include "http-client.h"
@@ -97,6 +99,17 @@ int ctl_run_command(Ctl *c, const CtlCommand *commands);
 
 /* Waits until the jobs have ended, and shows their progress. Returns an ExitStatus. */
 int wait_for_jobs(Ctl *c, char *const *ids, unsigned n_ids);
+
+/* Where tools/quickstart --foreground has its programs, configuration and logs: without units and
+ * without a package. NULL: this is not its reevectl. */
+const char *ctl_foreground(void);
+/* What to type: the remedy, or where there are no units what helps there. */
+const char *ctl_remedy(const char *remedy);
+/* Below this are /etc/reeve, /usr/lib/reeve, ...: of the host or of the foreground; NULL or a path
+ * in buf. */
+const char *ctl_root(char buf[static PATH_MAX]);
+/* The path of a program of Reeve's in directory (installed), or its like in the foreground. */
+const char *ctl_program(char buf[static PATH_MAX], const char *directory, const char *name);
 
 /* Runs a program and reads what it writes to standard output, about size_max bytes at most; quiet:
  * what it writes to standard error is lost. Returns its exit status, or -errno (-ENOENT: there is

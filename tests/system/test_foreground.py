@@ -110,6 +110,7 @@ def test_a_pdf_from_the_sources_to_its_text(place):
     assert q.end(900) == 0, q.said()
     said = q.said()
     assert "pages    30 of 30" in said and "each a process of its own" in said
+    assert re.search(r"200: subject 50 is not: the answer has waited for the [1-9]\d* words of page \d", said)
     assert re.search(r"What this does not show: units\. .*sandbox.*cgroups.*watchdogs", said)
     for status in (202, 200, 503):
         assert re.search(rf"^ +{status}: ", said, re.M), said
@@ -127,6 +128,44 @@ def test_what_it_says_can_be_typed(place):
     finally:
         q.p.send_signal(signal.SIGINT)
     assert q.end() == 130
+
+
+def test_a_look_at_it_and_a_handler_of_ones_own(place):
+    """doctor, selftest, kinds and migrate know that there are no units and no package, and a new .kind file counts."""
+    q = Quickstart(place, place / "leaflet.pdf")
+    try:
+        q.wait(READY)
+        inside, kinds = re.search(r"^  (\S+/in) reevectl status", q.said(), re.M)[1], re.search(r"its .kind file into (\S+);", q.said())[1]
+
+        def typed(line, code=0):
+            r = q.type(f"{inside} {line}")
+            assert r.returncode == code, (line, r.stdout, r.stderr)
+            return r.stdout + r.stderr
+        said = typed("reevectl doctor")
+        assert "there are no units, no sandbox" in said and "Nothing is wrong." in said and "systemctl" not in said
+        said = typed("reevectl selftest")
+        assert said.count("\nok ") + said.startswith("ok ") == 7 and "units" not in said and "FAILED" not in said
+        assert "schema version" in typed("reevectl migrate status")
+        typed("reevectl kinds check")
+        (place / "run/mine").write_text("#!/bin/sh\ncat\n")
+        (place / "run/mine").chmod(0o755)
+        pathlib.Path(kinds, "mine.kind").write_text(f"[Exec]\nStart={place}/run/mine\n")
+        said = q.type(f"{inside} reevectl submit mine 1")
+        assert said.returncode == 0 or "wait some seconds" in said.stderr, said
+        q.wait("the workers were started anew")
+        deadline = time.monotonic() + 60
+        while "mine" not in typed("reevectl kinds") and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert typed("reevectl submit --wait mine 17").startswith("17\n")
+        (place / "run/mine").unlink()
+        said = typed("reevectl doctor", code=2)
+        assert "mine is missing" in said and "systemctl" not in said
+        q.kill9("reeve-api")   # all ends then; what reevectl says until then names no unit
+        said = q.type(f"{inside} reevectl status")
+        assert said.returncode != 0 and "systemctl" not in said.stdout + said.stderr, said
+    finally:
+        q.p.send_signal(signal.SIGINT)
+    assert q.end() in (1, 130)
 
 
 @pytest.mark.parametrize("what, ok", [("reeve-worker", False), ("reeve-exec", True)])

@@ -119,6 +119,7 @@ def check_rollout(said):
     assert [line for line in lines if line.endswith("org.reeve1.Flag Enabled b false")], said
     assert re.findall(r"user_id=(\d+)", part) == ["5", "50", "5"], said
     assert [line[:4] for line in lines if re.match(r"\d{3}: ", line)] == ["202:", "200:", "503:"], said
+    assert re.search(r"waited for the [1-9]\d* words of page \d+", part), said
     assert "async-processing\" is off" in part, said
 
 
