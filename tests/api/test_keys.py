@@ -25,7 +25,7 @@ def test_roles(api):
         assert [r.status for r in got] == want, role
         said = {r.json["detail"].split("role ")[1] for r in got if r.status == 403}
         roles = ("admin or submit.", "admin or metrics.", "admin.", "admin or submit or read or worker.",
-                 "admin or submit or read or worker, and no tenant.")
+                 "admin or submit or read or worker, for all tenants.")
         assert said <= set(roles) and (role != "read" or len(said) == 4), said
 
 
