@@ -43,6 +43,7 @@ static void create_free(Call *c)
         }
         for (unsigned i = 0; i < k->n_errors; i++)
                 free(k->errors[i].detail);
+        free(k->rows);
         free(k->userdata);
         free(k->files);
         free(k->blobs);
@@ -58,6 +59,29 @@ static bool key_is_valid(const char *key)
                 if (*p < ' ' || *p == 0x7f)
                         return false;
         return n > 0 && n <= CREATE_KEY_MAX;
+}
+
+/* Of a caller with a subject it is a key of its own, which no other subject can guess and take. A
+ * control character is in none that a client sends. */
+static int take_key(Create *k, const char *key)
+{
+        const char *subject = k->call->caller.subject;
+        _cleanup_(strbuf_done) StrBuf b = {};
+        char hash[SHA256_HEX_MAX];
+        int r;
+
+        if (!key || !*subject)
+                return free_and_strdup(&k->key, key);
+        strbuf_printf(&b, "%s\x1f%s", key, subject);
+        r = strbuf_error(&b);
+        if (r >= 0)
+                r = sha256_hex(strbuf_str(&b), b.len, hash);
+        if (r < 0)
+                return r;
+        strbuf_clear(&b);
+        strbuf_printf(&b, "\x1f%s", hash);
+        r = strbuf_error(&b);
+        return r < 0 ? r : free_and_strdup(&k->key, strbuf_str(&b));
 }
 
 Create *create_new(Call *c)
@@ -79,7 +103,7 @@ Create *create_new(Call *c)
         k->call = c;
         c->data = k;
         c->cleanup = create_free;
-        if (enqueue_order_new(&k->order) < 0 || free_and_strdup(&k->key, key) < 0) {
+        if (enqueue_order_new(&k->order) < 0 || take_key(k, key) < 0) {
                 call_fault(c, -ENOMEM);
                 return NULL;
         }
@@ -120,8 +144,12 @@ static void reply_errors(Create *k)
 
 static void put_row(JsonWriter *w, const EnqueueRow *row)
 {
-        json_put_string(w, "id", row->job);
-        json_put_string(w, "outcome", row->outcome == ENQUEUE_CREATED ? "created" : "exists");
+        if (row->job[0] != '\0')
+                json_put_string(w, "id", row->job);
+        json_put_string(w, "outcome",
+                row->outcome == ENQUEUE_CREATED ? "created"
+                        : row->job[0] != '\0'   ? "exists"
+                                                : "conflict");
         if (row->outcome == ENQUEUE_CREATED)
                 json_put_string(w, "state", job_state_to_string(row->state));
 }
@@ -141,6 +169,15 @@ static void on_existing(int error, const char *const *row, void *userdata)
                 call_show_job(c, 200);
 }
 
+void call_show_existing(Call *c)
+{
+        if (c->caller.subject[0])
+                (void) call_failed(
+                        c, store_get_job(c->api->store, c->id, on_existing, c, &c->pending));
+        else
+                call_show_job(c, 200);
+}
+
 static void reply_one(Create *k, const EnqueueRow *row)
 {
         Call *c = k->call;
@@ -153,13 +190,8 @@ static void reply_one(Create *k, const EnqueueRow *row)
                 k->reply(k, row);
                 return;
         }
-        if (row->outcome == ENQUEUE_EXISTS && c->caller.subject[0]) {
-                (void) call_failed(
-                        c, store_get_job(c->api->store, c->id, on_existing, c, &c->pending));
-                return;
-        }
         if (row->outcome == ENQUEUE_EXISTS) {
-                call_show_job(c, 200);
+                call_show_existing(c);
                 return;
         }
         (void) snprintf(location, sizeof(location), "/api/jobs/%s", row->job);
@@ -188,6 +220,49 @@ static void reply_bulk(Call *c, const EnqueueRow *rows, unsigned n)
         json_close(&w);
         if (!call_failed(c, json_writer_end(&w)))
                 call_json_buf(c, n_created > 0 ? 202 : 200, &b, NULL);
+}
+
+static void on_visible(int error, const char *const *ids, unsigned n, void *userdata)
+{
+        Create *k = userdata;
+        unsigned at = 0;
+
+        k->call->pending = NULL;
+        if (call_failed(k->call, error))
+                return;
+        for (unsigned i = 0; i < k->n_rows; i++)
+                if (k->rows[i].outcome != ENQUEUE_EXISTS)
+                        continue;
+                else if (at < n && streq(k->rows[i].job, ids[at]))
+                        at++;
+                else
+                        k->rows[i].job[0] = '\0';
+        reply_bulk(k->call, k->rows, k->n_rows);
+}
+
+/* To a caller with a subject only its own jobs are named. */
+static void reply_visible(Create *k, const EnqueueRow *rows, unsigned n)
+{
+        _cleanup_(freep) const char **ids = (const char **) new0(char *, n);
+        const Caller *caller = &k->call->caller;
+        unsigned n_ids = 0;
+
+        k->rows = new0(EnqueueRow, n);
+        if (call_failed(k->call, k->rows && ids ? 0 : -ENOMEM))
+                return;
+        k->n_rows = n;
+        for (unsigned i = 0; i < n; i++) {
+                k->rows[i] = (EnqueueRow){ .outcome = rows[i].outcome, .state = rows[i].state };
+                memcpy(k->rows[i].job, rows[i].job, sizeof(rows[i].job));
+                if (rows[i].outcome == ENQUEUE_EXISTS)
+                        ids[n_ids++] = k->rows[i].job;
+        }
+        if (n_ids == 0)
+                reply_bulk(k->call, k->rows, n);
+        else
+                (void) call_failed(k->call,
+                        store_find_jobs_of(k->call->api->store, ids, n_ids, caller->subject,
+                                on_visible, k, &k->call->pending));
 }
 
 static void on_enqueued(
@@ -225,6 +300,8 @@ static void on_enqueued(
         else if (mismatch)
                 call_problem(c, PROBLEM_IDEMPOTENCY,
                         "Within 24 hours this Idempotency-Key came with another body.");
+        else if (k->bulk && c->caller.subject[0])
+                reply_visible(k, rows, n);
         else if (k->bulk)
                 reply_bulk(c, rows, n);
         else

@@ -40,7 +40,7 @@ struct Create {
         Call *call;
         EnqueueOrder *order;
         bool bulk;
-        char *key; /* Idempotency-Key or NULL */
+        char *key; /* Idempotency-Key or NULL; of a caller with a subject: its hash with that */
         char held[REEVE_NAME_MAX + 1]; /* the tenant in which it holds its key; "": none yet */
         Create *prev_held, *next_held;
         char hash[SHA256_HEX_MAX];
@@ -49,6 +49,8 @@ struct Create {
         CreateError errors[CREATE_ERRORS_MAX];
         unsigned n_errors;
         unsigned n_read; /* jobs of the request so far: the index of the next */
+        EnqueueRow *rows; /* of several, while it is asked which of them the caller may see */
+        unsigned n_rows;
         /* uploads */
         Multipart *form;
         StrBuf job; /* the part "job" */

@@ -275,7 +275,10 @@ static void on_retried(int error, const char *const *row, void *userdata)
                         row[STORE_RETRY_DETAIL] ? row[STORE_RETRY_DETAIL] : "refused");
         } else {
                 (void) snprintf(c->id, sizeof(c->id), "%s", row[STORE_RETRY_JOB]);
-                call_show_job(c, streq(outcome, "created") ? 202 : 200);
+                if (streq(outcome, "created"))
+                        call_show_job(c, 202);
+                else
+                        call_show_existing(c);
         }
 }
 

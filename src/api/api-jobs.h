@@ -10,6 +10,10 @@
 /* Asks for the job c->id and answers with it; says that there is none. */
 void call_show_job(Call *c, unsigned status);
 void call_no_job(Call *c);
+/* Answers with the job c->id, which is there already; 409 without its id if it is another
+ * subject's.
+ */
+void call_show_existing(Call *c);
 typedef struct TaggedText {
         unsigned status;
         const char *text; /* JSON */

@@ -88,6 +88,19 @@ int store_find_jobs(Store *s, const char *const *ids, unsigned n_ids, StoreFound
                 STORE_CALL(decode_found, callback, userdata, ret_request));
 }
 
+int store_find_jobs_of(Store *s, const char *const *ids, unsigned n_ids, const char *subject,
+        StoreIdsCallback callback, void *userdata, StoreRequest **ret_request)
+{
+        StoreParams p = {};
+        StrBuf *a = params_array(&p);
+
+        for (unsigned i = 0; i < n_ids; i++)
+                array_text(a, ids[i]);
+        params_text(&p, subject);
+        return store_send(
+                s, &sql_find_jobs_of, &p, STORE_CALL(decode_ids, callback, userdata, ret_request));
+}
+
 int store_find_ended(Store *s, const char *const *ids, unsigned n_ids, StoreIdsCallback callback,
         void *userdata, StoreRequest **ret_request)
 {

@@ -103,12 +103,16 @@ def test_a_key_is_of_a_tenant(creating, way):
     assert ids(made[2]) == ids(made[0])
 
 
-@pytest.mark.parametrize("way", [one, upload, pdf_async])
-def test_another_subjects_request_is_another_one(creating, way):
+@pytest.mark.parametrize("way", [one, bulk, upload, pdf_async])
+def test_a_key_is_of_a_subject(creating, way):
+    """Who may only speak for one subject takes no key away from another, and is not told of it."""
     seven, _ = make(creating, "seven", subject="7")
     eight, _ = make(creating, "eight", subject="8")
-    assert send(creating, way, "k", headers=seven, tcp=True).status == 202
-    problem(send(creating, way, "k", headers=eight, tcp=True), 422, "idempotency-mismatch")
+    made = [send(creating, way, "k", headers=h, tcp=True) for h in (seven, eight, seven)]
+    assert made[0].status == made[1].status == 202 and not set(ids(made[0])) & set(ids(made[1])), made
+    assert ids(made[2]) == ids(made[0])
+    problem(send(creating, way, "k", "two", headers=eight, tcp=True), 422, "idempotency-mismatch")
+    assert send(creating, way, "k").status == 202, "nor from the tenant"
 
 
 @pytest.mark.parametrize("way", [one, bulk])

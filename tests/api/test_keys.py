@@ -75,6 +75,25 @@ def test_subjects(api):
     assert api.post("/api/jobs", {"kind": "echo", "unique_key": "v"}, seven, tcp=True).status == 200
 
 
+def test_a_unique_key_shows_no_other_subjects_job(api):
+    """Of several at once, in any order, and when one is done again."""
+    seven, _ = make(api, "seven", subject="7")
+    front, _ = make(api, "front", act_for_subjects=True)
+    taken = [api.post("/api/jobs", {"kind": "echo", "subject": "8", "unique_key": f"u{i}"}, front, tcp=True).json["id"] for i in range(2)]
+    mine = api.post("/api/jobs", {"kind": "echo", "unique_key": "mine"}, seven, tcp=True).json["id"]
+    r = api.post("/api/jobs", [{"kind": "echo", "unique_key": k} for k in ("u0", "new", "mine", "u1", "mine")], seven, tcp=True)
+    assert r.status == 202 and not any(t in str(r.body) for t in taken), r
+    assert [(j["outcome"], j.get("id")) for j in r.json["jobs"]] == [
+        ("conflict", None), ("created", r.json["jobs"][1]["id"]), ("exists", mine), ("conflict", None), ("exists", mine)]
+    r = api.post("/api/jobs", [{"kind": "echo", "unique_key": k} for k in ("u0", "u1")], front, tcp=True)
+    assert [j["id"] for j in r.json["jobs"]] == taken, "who may act for both sees both"
+    api.call("DELETE", f"/api/jobs/{mine}", None, seven, tcp=True)
+    taken = api.post("/api/jobs", {"kind": "echo", "subject": "8", "unique_key": "mine"}, front, tcp=True).json["id"]
+    r = api.post(f"/api/jobs/{mine}/retry", None, seven, tcp=True)
+    assert r.status == 409 and taken not in str(r.body), r
+    assert api.post(f"/api/jobs/{mine}/retry", None, front, tcp=True).json["id"] == taken
+
+
 def test_every_route_of_a_job_is_closed_to_others(api):
     """By the description, so that a route which comes later is in it."""
     kinds = {"echo": api.create(tenant="acme", subject="7")["id"], "pdf": api.create("pdf", tenant="acme", subject="7")["id"]}
