@@ -15,7 +15,6 @@
 
 #define POLL_MIN_USEC (20 * USEC_PER_MSEC)
 #define POLL_MAX_USEC (200 * USEC_PER_MSEC)
-#define SEARCH_USEC   (250 * USEC_PER_MSEC) /* how often new lanes are looked for */
 
 typedef struct Puller Puller;
 struct Puller {
@@ -41,6 +40,7 @@ struct Pullers {
         sd_event_source *timer;
         usec_t poll_usec;
         usec_t searched_usec;
+        bool found_all; /* by the last search */
         bool busy; /* a statement is on its way */
         Puller *served; /* for whom; NULL: it has gone meanwhile */
         StoreCursor cursors[REEVE_CLAIM_LANES_MAX];
@@ -271,32 +271,28 @@ static void on_rules(int error, const StoreClaimRule *rules, unsigned n, void *u
                 rest(all);
                 return;
         }
-        all->searched_usec = now_usec(CLOCK_MONOTONIC);
+        all->searched_usec = all->found_all ? now_usec(CLOCK_MONOTONIC) : 0;
         serve(all);
 }
-
-static int search(Pullers *all);
 
 static void on_lanes(int error, const StoreLane *lanes, unsigned n, void *userdata)
 {
         Pullers *all = userdata;
-        int n_new = 0, r = error;
+        int r = error;
 
         all->busy = false;
-        for (unsigned i = 0; i < n && r >= 0; i++) {
+        all->found_all = n < STORE_LANES_MAX;
+        for (unsigned i = 0; i < n && r >= 0; i++)
                 r = lane_table_add(&all->lanes, lanes + i, true);
-                n_new += r > 0;
-        }
         if (r >= 0)
-                r = n_new > 0 ? search(all)
-                              : store_list_claim_rules(all->api->store, on_rules, all, NULL);
+                r = store_list_claim_rules(all->api->store, on_rules, all, NULL);
         if (r < 0)
                 rest(all);
         else
                 all->busy = true;
 }
 
-/* The search finds one lane in each gap, so it goes on until it finds nothing new. */
+/* What it does not find at once it finds in the next round: those that are known do not wait. */
 static int search(Pullers *all)
 {
         _cleanup_(freep) int64_t *known = NULL;
@@ -313,7 +309,7 @@ static void begin_round(Pullers *all)
         if (all->busy || !all->first)
                 return;
         lane_table_begin_round(&all->lanes, now);
-        if (now < all->searched_usec + SEARCH_USEC) {
+        if (now < all->searched_usec + LANE_SEARCH_USEC(&all->lanes)) {
                 serve(all);
                 return;
         }

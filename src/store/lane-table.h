@@ -42,6 +42,10 @@ typedef struct LaneTable {
  * ever met. The search finds it again when it has a job. */
 #define LANE_FORGET_USEC (10 * USEC_PER_MIN)
 
+/* How long to wait between two searches for new lanes: each costs a probe of the index for each
+ * known lane. */
+#define LANE_SEARCH_USEC(t) (250 * USEC_PER_MSEC * (1 + (t)->n / 2000))
+
 void lane_table_done(LaneTable *t);
 
 /* Adds a lane that is not there yet. Returns 1 if it was added, 0 if it was known, or -ENOMEM. */

@@ -21,6 +21,7 @@ int store_find_lanes(Store *s, const int64_t *known, unsigned n_known, StoreLane
 
         for (unsigned i = 0; i < n_known; i++)
                 array_i64(a, known[i]);
+        params_i64(&p, STORE_LANES_MAX);
         return store_send(
                 s, &sql_find_lanes, &p, STORE_CALL(decode_lanes, callback, userdata, ret_request));
 }

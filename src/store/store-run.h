@@ -17,10 +17,14 @@ typedef struct StoreLane {
         int64_t priority;
 } StoreLane;
 
+#define STORE_LANES_MAX 500U
+
 typedef void (*StoreLanesCallback)(
         int error, const StoreLane *lanes, unsigned n_lanes, void *userdata);
 
-/* Lanes with ready jobs that are not among the known (ascending). Ask again until none comes. */
+/* Lanes with ready jobs that are not among the known (ascending). If STORE_LANES_MAX come there may
+ * be more: ask again, but not at once, for whoever may create jobs can fill any number of queues
+ * that nobody serves. */
 int store_find_lanes(Store *s, const int64_t *known, unsigned n_known, StoreLanesCallback callback,
         void *userdata, StoreRequest **ret_request);
 

@@ -10,10 +10,6 @@
 #define POLL_MIN_USEC (20 * USEC_PER_MSEC)
 #define POLL_MAX_USEC (500 * USEC_PER_MSEC)
 
-/* How often new lanes are looked for while the known ones have enough to do: a job of high priority
- * may be in one. */
-#define SEARCH_USEC (250 * USEC_PER_MSEC)
-
 /* One claim on its way: the cursors it was made from. */
 typedef struct Claim {
         int64_t instance; /* for which it was made */
@@ -210,7 +206,7 @@ static void send_claim(Worker *w, Claim *claim)
 static void on_lanes(int error, const StoreLane *lanes, unsigned n_lanes, void *userdata)
 {
         Worker *w = userdata;
-        int n_new = 0, r;
+        int r;
 
         w->claiming = false;
         if (error < 0) {
@@ -230,15 +226,14 @@ static void on_lanes(int error, const StoreLane *lanes, unsigned n_lanes, void *
                         log_oom();
                         break;
                 }
-                n_new += r;
         }
 
-        /* The search finds one lane in each gap, so it goes on until it finds nothing new. */
-        if (n_new > 0) {
-                search_lanes(w);
-                return;
-        }
-        w->searched_usec = w->last_claim_usec;
+        /* However many there are, those that are known do not wait for the end of it. */
+        w->claims_turn = n_lanes >= STORE_LANES_MAX;
+        if (w->claims_turn)
+                lane_table_begin_round(&w->lanes, w->last_claim_usec);
+        else
+                w->searched_usec = w->last_claim_usec;
         claim_next(w);
 }
 
@@ -272,6 +267,13 @@ static bool is_wedged(void)
 }
 #endif
 
+/* New lanes are looked for also while the known ones have enough to do: a job of high priority may
+ * be in one. */
+static bool must_search(const Worker *w)
+{
+        return now_usec(CLOCK_MONOTONIC) >= w->searched_usec + LANE_SEARCH_USEC(&w->lanes);
+}
+
 /* One step of a round: new lanes, if they have not been looked for lately; then the known ones, in
  * batches; then a rest. */
 static void claim_next(Worker *w)
@@ -282,10 +284,11 @@ static void claim_next(Worker *w)
 
         if (w->claiming || !w->instance || n_wanted(w) == 0 || is_wedged())
                 return;
-        if (now_usec(CLOCK_MONOTONIC) >= w->searched_usec + SEARCH_USEC) {
+        if (must_search(w) && !w->claims_turn) {
                 search_lanes(w);
                 return;
         }
+        w->claims_turn = false;
 
         claim = new0(Claim, 1);
         if (!claim) {
@@ -302,7 +305,10 @@ static void claim_next(Worker *w)
                 return;
         }
         free(claim);
-        claim_rest(w);
+        if (must_search(w))
+                search_lanes(w);
+        else
+                claim_rest(w);
 }
 
 void worker_claim(Worker *w)

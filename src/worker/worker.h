@@ -76,7 +76,8 @@ struct Worker {
         bool claiming; /* a claim or a search for lanes is under way */
         struct Claim *claim; /* worker-claim.c: the one under way */
         struct Batch *batch; /* worker-end.c: the one under way */
-        usec_t searched_usec; /* when no new lane was found */
+        usec_t searched_usec; /* when all new lanes had been found */
+        bool claims_turn; /* the search is not at its end, and known lanes are next */
         usec_t poll_usec; /* the pause before the next look, growing while there is nothing */
         sd_event_source *poll_timer;
         sd_event_source *end_defer; /* sends what has ended in this iteration */

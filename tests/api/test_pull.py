@@ -55,6 +55,17 @@ def test_from_claim_to_result(pulled):
     assert say(pulled, run, "extend", 409)["type"] == "urn:reeve:problem:conflict"
 
 
+def test_ten_thousand_queues_that_nobody_pulls_from_hold_nobody_up(pulled):
+    for begin in range(0, 10_000, 2_000):
+        jobs = [{"kind": "resize", "tenant": "a", "queue": f"q{i}"} for i in range(begin, begin + 2_000)]
+        assert pulled.post("/api/jobs", jobs, timeout=60).status == 202
+    for _ in range(3):
+        job = pulled.create("resize", tenant="b")
+        runs = []
+        wait_for(lambda: runs.extend(claim(pulled, wait="5s")) or runs, 60, "the job of another tenant")
+        assert [r["job_id"] for r in runs] == [job["id"]]
+
+
 def test_failures_and_attempts(pulled):
     job = pulled.create("crop", max_attempts=2)
     (run,) = claim(pulled, "crop")

@@ -91,8 +91,8 @@ class Session:
                        [g[0] for g in gone], [g[1] for g in gone])[0]
         return row["id"] if row["made"] else None
 
-    def lanes(self, known=()):
-        return self.run("find-lanes", sorted(known))
+    def lanes(self, known=(), most=500):
+        return self.run("find-lanes", sorted(known), most)
 
     def claim(self, n=1, instance=1, lanes=None, kinds=("echo", "slow"), lease=None, puller=None):
         """lanes: [(lane, cursor, priority)]; None: all there are, from the start."""

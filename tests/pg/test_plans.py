@@ -67,7 +67,7 @@ class Hot:
         w.spawn(run, [{"kind": "slow", "unique_key": "u"}])
         child = q.root.value("select r.lane from reeve.ready r join reeve.job j on j.id = r.job where j.parent = %s", parent)
 
-        yield "find-lanes", *explain(w, "find-lanes", [sorted([self.lane, child])]), ["ready_pkey"]
+        yield "find-lanes", *explain(w, "find-lanes", [sorted([self.lane, child]), 500]), ["ready_pkey"]
         args = [[self.lane, child], [FIRST, FIRST], [5, 5], 20, q.instance, ["echo"], None, None]
         yield "claim-jobs", *explain(w, "claim-jobs", args), ["ready_pkey", "job_*pkey"]
         runs = w.sql("select run_id, run_key from reeve.lease where instance = %s", q.instance)

@@ -158,6 +158,18 @@ def test_a_flood_of_a_full_key_holds_nobody_up(world):
     world.db.sql("select reeve.cancel_job(id, 'test') from reeve.job")
 
 
+def test_ten_thousand_queues_that_nobody_serves_hold_nobody_up(world):
+    """Whoever may create jobs can make them, by one request. Each costs a look, and the worker goes on and can be stopped."""
+    world.sh("echo", "exit 0")
+    world.pool("default", slots=2, queues="default")
+    w = world.start()
+    world.db.sql("select count(*) from reeve.enqueue_batch((select jsonb_agg(jsonb_build_object('kind', 'echo', 'tenant', 'a', 'queue', "
+                 "'q' || i)) from generate_series(1, 10000) i))")
+    for _ in range(3):
+        assert world.run("echo", tenant="b", timeout=60)["state"] == "succeeded"
+    w.stop(60)
+
+
 def test_a_rate_over_two_workers(world):
     """Runs begin at even distances, whoever claims, and each in its time; one of the workers is killed in the middle."""
     world.sh("slow", "exit 0", keys="RateLimit=4/s\nRetrySec=0")
