@@ -114,14 +114,15 @@ static int hide(void)
 }
 
 /* What systemd would mount for each run: the processes, of which a run sees its own only, and
- * terminals that are those of runs alone. A /proc of its own, so that the host's does not change.
- */
+ * terminals that are those of runs alone. These all runs see, and all have the same user: nobody
+ * may open one by its name, nor (read-only) change its mode; who made it has it by its
+ * descriptor. A /proc of its own, so that the host's does not change. */
 static int mount_interfaces(int devices)
 {
         if (move_mount(devices, "", AT_FDCWD, "/dev", MOVE_MOUNT_F_EMPTY_PATH) < 0)
                 return log_error_errno(-errno, "Cannot mount /dev: %m");
-        if (mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
-                    "newinstance,mode=0620,gid=5,ptmxmode=0666") < 0)
+        if (mount("devpts", "/dev/pts", "devpts", MS_RDONLY | MS_NOSUID | MS_NOEXEC,
+                    "newinstance,mode=0000,gid=5,ptmxmode=0666") < 0)
                 return log_error_errno(-errno, "Cannot mount /dev/pts: %m");
         if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible") <
                 0)

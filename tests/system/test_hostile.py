@@ -182,6 +182,24 @@ def test_refused(results, what):
     assert "not found" not in output and "SyntaxError" not in output, "the attempt itself was not made"
 
 
+def test_a_terminal_is_nobody_elses(host):
+    """All runs see one /dev/pts and have one user. Who made a terminal has it, by its descriptor; nobody has it by its name."""
+    own = ended(host, enqueue(host, "hostile", "python3 -c 'import pty; pty.spawn([\"tty\"])'"))
+    assert own["result"][0] == 0 and "/dev/pts/" in own["result"][1], own
+    make = "python3 -c 'import os, pty, time; m, s = pty.openpty(); os.write(m, b\"geheim\\n\"); time.sleep(25)'"
+    id = enqueue(host, "hostile", make)
+    try:
+        host.wait_until("ls /run/reeve-view/root/dev/pts/[0-9]*")
+        steal = ("for p in /dev/pts/[0-9]*; do chmod 666 $p; python3 -c 'import os, sys; os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)' $p && exit 0; "
+                 "echo refused: $p; done; exit 1")
+        job = ended(host, enqueue(host, "hostile", steal))
+        assert job["result"][0] == 1 and "refused: /dev/pts/" in job["result"][1], job
+        assert "Read-only file system" in job["result"][1] and "Permission denied" in job["result"][1], job
+    finally:
+        host.psql(f"select reeve.cancel('{id}')", user=None)
+        ended(host, id)
+
+
 def test_a_fork_bomb_is_bounded_and_its_neighbour_goes_on(host):
     id, pid = victim(host, 600)
     bomb = ("python3 -c 'import os, time\nn = 0\ntry:\n while n < 1000:\n  if os.fork() == 0: os.closerange(0, 99); time.sleep(600)\n  n += 1\n"
