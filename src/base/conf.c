@@ -201,7 +201,7 @@ int conf_read_text(
 
         if (memchr(text, '\0', size) || !utf8_is_valid(text, size)) {
                 reader_error(&rd, "not a text file in UTF-8");
-                return -EBADMSG;
+                return -EILSEQ;
         }
 
         r = reader_run(&rd, text, size);
@@ -245,7 +245,7 @@ static int read_path(Conf *c, const char *path, ConfReport report, void *userdat
         if (r == -EFBIG) {
                 if (report)
                         report(userdata, CONF_ERROR, path, 1, "file too large");
-                return -EBADMSG;
+                return r;
         }
         if (r < 0)
                 return r;

@@ -52,14 +52,15 @@ enum {
 void conf_done(Conf *c);
 
 /* Appends the items of one text. Findings go to report (may be NULL). Returns 0, -EBADMSG (a syntax
- * error was reported; what could be read is kept) or -ENOMEM. */
+ * error was reported; what could be read is kept), -EILSEQ (reported: it is no text) or -ENOMEM. */
 int conf_read_text(Conf *c, const char *file, const char *text, size_t size, ConfReport report,
         void *userdata);
 
 /* Reads the first NAME found in dirs (highest precedence first, NULL-terminated), then NAME.d/
  * *.conf of all dirs in the order of their file names, where a name in an earlier dir hides the
  * same name in a later one. Drop-ins are read even if there is no main file. Returns a CONF_ value,
- * -EBADMSG (reported) or another -errno. */
+ * -EBADMSG (reported; what could be read is kept), -EILSEQ or -EFBIG (reported; nothing more was
+ * read), or another -errno. */
 int conf_read_dirs(
         Conf *c, const char *const *dirs, const char *name, ConfReport report, void *userdata);
 

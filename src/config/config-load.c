@@ -107,18 +107,25 @@ static int find_file(const Loader *l, const char *name, char **ret)
         }
 }
 
-/* Reads name and its drop-ins; what went wrong has been reported. Returns a CONF_ value, -EINVAL or
- * -ENOMEM. */
+/* Reads name and its drop-ins; what went wrong has been reported. Returns a CONF_ value, -EINVAL
+ * (some of it was wrong), or another -errno: a file could not be read. */
+static int read_files(Loader *l, const char *name, Conf *c)
+{
+        int r = conf_read_dirs(c, (const char *const *) l->dirs, name, loader_report, l);
+
+        if (r == -EBADMSG)
+                return -EINVAL;
+        if (r < 0 && r != -ENOMEM && r != -EILSEQ && r != -EFBIG)
+                report_errno(l, l->file, r);
+        return r == -EINVAL ? -EIO : r;
+}
+
+/* The same, where a file that cannot be read is as good as one that is wrong. */
 static int read_items(Loader *l, const char *name, Conf *c)
 {
-        int r;
+        int r = read_files(l, name, c);
 
-        r = conf_read_dirs(c, (const char *const *) l->dirs, name, loader_report, l);
-        if (r >= 0 || r == -ENOMEM)
-                return r;
-        if (r != -EBADMSG)
-                report_errno(l, l->file, r);
-        return -EINVAL;
+        return r >= 0 || r == -ENOMEM ? r : -EINVAL;
 }
 
 KindSet *kind_set_free(KindSet *s)
@@ -269,7 +276,7 @@ int kind_load_file(const char *path, ConfReport report, void *userdata, Kind **r
         }
         r = conf_read_text(&c, path, text, size, loader_report, &l);
         if (r < 0)
-                return r == -EBADMSG ? -EINVAL : r;
+                return r == -ENOMEM ? r : -EINVAL;
         return kind_new_from_conf(name, &c, loader_report, &l, ret);
 }
 
@@ -315,9 +322,11 @@ int settings_load(const char *root, ConfReport report, void *userdata, Settings 
         if (r < 0)
                 return r;
         l.file = path;
-        r = read_items(&l, "reeve.conf", &c);
+        r = read_files(&l, "reeve.conf", &c);
         if (r == -ENOMEM)
                 return r;
         q = settings_from_conf(ret, &c, loader_report, &l);
+        if (r < 0 && r != -EINVAL)
+                return r;
         return q < 0 ? q : r < 0 ? r : 0;
 }

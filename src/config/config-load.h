@@ -51,6 +51,8 @@ int kind_load_file(const char *path, ConfReport report, void *userdata, Kind **r
 int pool_load(const char *root, const char *name, ConfReport report, void *userdata, Pool **ret);
 
 /* reeve.conf of /etc/reeve, /run/reeve and /usr/lib/reeve, with drop-ins. Returns 0, -EINVAL if an
- * error was reported (*ret is usable: where a value was wrong its default stays), or another
- * errno. The caller ends it with settings_done() in each case. */
+ * error was reported (*ret is usable: where a value was wrong its default stays), or another errno
+ * if a file cannot be read: *ret has defaults, and who used them would work on another database,
+ * and keep jobs for another time, than was asked for. The caller ends it with settings_done() in
+ * each case. */
 int settings_load(const char *root, ConfReport report, void *userdata, Settings *ret);

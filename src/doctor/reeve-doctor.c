@@ -137,8 +137,11 @@ static int run(const char *root)
         bool embedded;
         int r = settings_load(root, NULL, NULL, &settings);
 
-        if (r < 0 && r != -EINVAL) /* a wrong value: reevectl tells; its default stands */
+        if (r == -ENOMEM)
                 return r;
+        if (r < 0 && r != -EINVAL) /* which one is not known */
+                return tell_error("reeve.conf cannot be read", false);
+        /* -EINVAL, a wrong value: reevectl tells; its default stands. */
         config.conninfo = settings.database;
         embedded = settings_is_embedded(&settings);
         r = schema_connect(&config, &s, &text);

@@ -512,3 +512,16 @@ def test_however_many_runs_are_held_the_others_end(world, held):
     for id in ids:
         assert world.wait(id)["state"] in ("succeeded", "cancelled")
     assert not w.log_has("declared dead")
+
+
+@pytest.mark.parametrize("how", ["no text", "directory", "loop", "too large"])
+def test_settings_that_cannot_be_read_start_nothing(how, tmp_path):
+    """With the defaults they would work on the embedded database, and keep jobs for as long as nobody said."""
+    etc = tmp_path / "root/etc/reeve"
+    etc.mkdir(parents=True)
+    conf = etc / "reeve.conf"
+    {"no text": lambda: conf.write_bytes(b"[Database]\nDatabase=host=/x\0\n"), "directory": conf.mkdir, "loop": lambda: conf.symlink_to(conf),
+     "too large": lambda: conf.write_text("[Database]\n" + "#\n" * 1_000_000)}[how]()
+    for program, *more in (("worker/reeve-worker", "default"), ("api/reeve-api",), ("manager/reeved",), ("maintenance/reeve-maintenance",)):
+        p = subprocess.run([BUILD / "src" / program, f"--root={tmp_path}/root", *more], capture_output=True, text=True, timeout=within(30))
+        assert p.returncode == 1 and "read reeve.conf: " in p.stderr, (program, p)
