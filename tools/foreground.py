@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -44,7 +45,13 @@ def cache():
         (home / "reeve-foreground").mkdir(parents=True, exist_ok=True)
         if os.access(home / "reeve-foreground", os.W_OK):
             return home / "reeve-foreground"
-    return pathlib.Path(tempfile.gettempdir()) / f"reeve-foreground-{os.getuid()}.cache"
+    kept = pathlib.Path(tempfile.gettempdir()) / f"reeve-foreground-{os.getuid()}.cache"
+    with contextlib.suppress(FileExistsError):
+        kept.mkdir(mode=0o700)
+    s = os.lstat(kept)
+    if not stat.S_ISDIR(s.st_mode) or s.st_uid != os.getuid() or s.st_mode & 0o022:   # the programs that are run would be somebody else's
+        raise PermissionError(f"{kept} is there, and others can change it: remove it, or set XDG_CACHE_HOME= to a directory of yours.")
+    return kept
 
 
 def servers():
@@ -75,7 +82,7 @@ class Foreground:
         self.kinds = self.dir / "root/etc/reeve/kinds"
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self.processes = []   # (name, process), in the order of their start
-        self.env = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self.dir}/bus"}
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "BASH_FUNC_"))} | {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self.dir}/bus"}
 
     # ---- processes
 
@@ -119,7 +126,7 @@ class Foreground:
             f.write(f"listen_addresses = ''\nunix_socket_directories = '{self.dir}'\n")
         self.spawn("postgres", f"{bin}/postgres", "-D", data)
         psql = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.dir, "-U", "reeve-postgres", "-d", "postgres"]
-        self.wait_for("PostgreSQL", lambda: subprocess.run([*psql, "-c", "select"], capture_output=True).returncode == 0)
+        self.wait_for("PostgreSQL", lambda: subprocess.run([*psql, "-c", "select"], capture_output=True, env=self.env).returncode == 0)
         self.run(*psql, "-f", TREE / "migrations/bootstrap.sql")
         self.run(self.build / "src/migrate/reeve-migrate", "up", *self.database())
 
@@ -167,7 +174,7 @@ class Foreground:
         return False
 
     def start_api(self, port):
-        keep = [f"-E{k}={v}" for k, v in self.env.items()]   # it hands on what it is told to, and nothing else
+        keep = [f"-E{k}" for k in self.env]   # it hands on what it is told to, and nothing else
         self.spawn("reeve-api", "systemd-socket-activate", "-l", f"127.0.0.1:{port}", "-l", self.dir / "api.sock", "--fdname=http:local",
                    *keep, self.build / "src/api/reeve-api", f"--root={self.dir}/root", f"--blobs={self.dir}/blobs")
         self.wait_for("the API's socket", self.answers)
