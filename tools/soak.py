@@ -54,7 +54,7 @@ class User:
         if "wait=" not in path:
             latencies[name].append(time.monotonic() - t)
         if r.status not in ok:
-            wrong[f"{name}: {r.status}"] += 1
+            wrong[f"{name}: {r.status} {json.loads(text).get('detail')} ({time.monotonic() - begin:.0f} s)"] += 1
             return {}
         return json.loads(text)
 
