@@ -44,19 +44,23 @@ grant execute on function reeve.register_instance(text, text, text, integer, tex
 
 -- As in 0001_queue, but those that somebody's transaction holds are left for the next time, and keep no others waiting.
 create or replace function reeve.expire_deadlines(back interval, most integer) returns integer
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2ms' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
         at timestamptz := clock_timestamp(); -- a condition of the index, which a volatile function cannot be
+        patience text := current_setting('lock_timeout');
+        overdue uuid[];
         late uuid;
         n integer := 0;
 begin
-        for late in
+        -- Whoever holds a table (to empty its end) is waited for as always; only for a job there is no time.
+        overdue := array(
                 select j.id from reeve.job j
                 where j.deadline <= at and j.deadline > at - back
                         and not exists (select from reeve.done d where d.job between j.id and j.id)
                         and not exists (select from reeve.lease l where l.job between j.id and j.id)
-                order by j.deadline limit 2 * most::bigint
-        loop
+                order by j.deadline limit 2 * most::bigint);
+        perform set_config('lock_timeout', '2ms', true);
+        foreach late in array overdue loop
                 exit when n >= most;
                 begin
                         if reeve.end_idle_job(late, 'failed', 'deadline', 'reeve', 'its deadline passed before it ran') = 'ended' then
@@ -66,5 +70,6 @@ begin
                         null;
                 end;
         end loop;
+        perform set_config('lock_timeout', patience, true);
         return n;
 end $$;

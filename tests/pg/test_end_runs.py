@@ -780,13 +780,13 @@ def test_random_lives_in_several_sessions(queue, seed):
             raise t.error
     queue.check()
     # Drain: everything ends.
-    for _ in range(200):
+    for turn in range(200):
         w.promote(1000)
         runs = w.claim(1000, instance=queue.instance)
         held = w.sql("select run_id, run_key from reeve.lease")
         if not runs and not held:
             break
-        w.end(*held, state=["succeeded" if i % 2 else "ready" for i in range(len(held))], interrupted=True)
+        w.end(*held, state=["succeeded" if (i + turn) % 2 else "ready" for i in range(len(held))], interrupted=True)
     queue.check()
     left = queue.root.sql("select job, 'waiting' as place from reeve.waiting union all select job, 'ready' from reeve.ready "
                           "union all select job, 'scheduled' from reeve.scheduled union all select job, 'lease' from reeve.lease")
