@@ -86,6 +86,7 @@ class Server:
         return r.stdout
 
     def start(self):
+        assert not self.process or self.process.poll() is not None, "it runs already"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.as_user + [str(self.bin / "postgres"), "-D", str(self.data)], stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL, cwd="/")
