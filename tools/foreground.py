@@ -3,6 +3,7 @@ workers that start their launchers themselves, and the API behind systemd-socket
 and removed by remove()."""
 import contextlib
 import ctypes
+import fcntl
 import glob
 import os
 import pathlib
@@ -17,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
+import xml.sax.saxutils
 
 TREE = pathlib.Path(__file__).resolve().parent.parent
 PROGRAMS = ("systemd-socket-activate", "dbus-daemon", "busctl", "curl", "pdftotext", "pdfseparate", "meson", "ninja", "cc", "pkg-config", "psql")
@@ -25,32 +28,50 @@ PACKAGES = ("systemd libsystemd-dev dbus curl poppler-utils meson ninja-build gc
             "libmicrohttpd-dev libssl-dev libjson-c-dev scdoc python3 postgresql-15")
 BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>
+<busconfig><type>system</type><listen>{}</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_type="method_call"/><allow send_type="signal"/>
 <allow send_requested_reply="true" send_type="method_return"/><allow send_requested_reply="true" send_type="error"/>
 <allow receive_type="method_call"/><allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/></policy>
 </busconfig>
 """
 PR_SET_PDEATHSIG = 1
+# What the programs get of the environment. No more: PGHOSTADDR= would lead to another server, and a function of bash is no variable.
+KEPT = re.compile(r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|REEVE_LOG_LEVEL|[A-Z]+SAN_OPTIONS")
+PATH_MAX = 80   # of the directory, so that sockets in it have room
 
 
 class Failed(Exception):
     pass
 
 
+def is_own(path):
+    """Whether it is a directory that nobody else can change; in /tmp others may have made it."""
+    with contextlib.suppress(OSError):
+        s = os.lstat(path)
+        return stat.S_ISDIR(s.st_mode) and s.st_uid == os.getuid() and not s.st_mode & 0o022 and os.access(path, os.R_OK | os.W_OK | os.X_OK)
+    return False
+
+
+def runtime():
+    """Where it runs: XDG_RUNTIME_DIR may be that of the user who called su."""
+    run = os.environ.get("XDG_RUNTIME_DIR")
+    name = f"reeve-foreground-{os.getuid()}"
+    found = [d for d in (run if run and is_own(run) else None, tempfile.gettempdir()) if d and d[0] == "/" and len(d + name) < PATH_MAX]
+    return pathlib.Path(found[0] if found else "/tmp") / name
+
+
 def cache():
     """Where the build stays between two calls."""
-    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache").absolute()
     with contextlib.suppress(OSError):
-        (home / "reeve-foreground").mkdir(parents=True, exist_ok=True)
+        (home / "reeve-foreground").mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.access(home / "reeve-foreground", os.W_OK):
             return home / "reeve-foreground"
     kept = pathlib.Path(tempfile.gettempdir()) / f"reeve-foreground-{os.getuid()}.cache"
     with contextlib.suppress(FileExistsError):
         kept.mkdir(mode=0o700)
-    s = os.lstat(kept)
-    if not stat.S_ISDIR(s.st_mode) or s.st_uid != os.getuid() or s.st_mode & 0o022:   # the programs that are run would be somebody else's
-        raise PermissionError(f"{kept} is there, and others can change it: remove it, or set XDG_CACHE_HOME= to a directory of yours.")
+    if not is_own(kept):   # the programs that are run would be somebody else's
+        raise Failed(f"{kept} is there, and others can change it: remove it, or set XDG_CACHE_HOME= to a directory of yours.")
     return kept
 
 
@@ -82,7 +103,10 @@ class Foreground:
         self.kinds = self.dir / "root/etc/reeve/kinds"
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self.processes = []   # (name, process), in the order of their start
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "BASH_FUNC_"))} | {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self.dir}/bus"}
+        self.lock = None   # a descriptor of the directory while it is ours
+        self.bus = f"unix:path={urllib.parse.quote(str(self.dir / 'bus'))}"
+        self.database = "host='{}' dbname=reeve".format(re.sub(r"(['\\])", r"\\\1", str(self.dir)))
+        self.env = {k: v for k, v in os.environ.items() if KEPT.fullmatch(k)} | {"DBUS_SYSTEM_BUS_ADDRESS": self.bus}
 
     # ---- processes
 
@@ -123,28 +147,30 @@ class Foreground:
         (data / "pg_ident.conf").write_text("".join(f"reeve {self.user} {role}\n" for role in (
             "reeve-postgres", "reeve_owner", "reeve_api", "reeve_worker")))
         with open(data / "postgresql.conf", "a", encoding="utf-8") as f:
-            f.write(f"listen_addresses = ''\nunix_socket_directories = '{self.dir}'\n")
+            inside = str(self.dir).replace("'", "''").replace('"', '""')
+            f.write(f"listen_addresses = ''\nunix_socket_directories = '\"{inside}\"'\n")
         self.spawn("postgres", f"{bin}/postgres", "-D", data)
         psql = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.dir, "-U", "reeve-postgres", "-d", "postgres"]
         self.wait_for("PostgreSQL", lambda: subprocess.run([*psql, "-c", "select"], capture_output=True, env=self.env).returncode == 0)
         self.run(*psql, "-f", TREE / "migrations/bootstrap.sql")
-        self.run(self.build / "src/migrate/reeve-migrate", "up", *self.database())
+        self.run(self.build / "src/migrate/reeve-migrate", "up", *self.migrating())
 
-    def database(self):
+    def migrating(self):
         """reeve-migrate's options."""
-        return [f"--directory={TREE}/migrations", f"--database=host={self.dir} dbname=reeve", "--user=reeve_owner"]
+        return [f"--directory={TREE}/migrations", f"--database={self.database}", "--user=reeve_owner"]
 
     def configure(self):
         etc = self.dir / "root/etc/reeve"
         self.kinds.mkdir(parents=True)
         (self.dir / "blobs").mkdir()
-        (etc / "reeve.conf").write_text(f"[Database]\nDatabase=host={self.dir} dbname=reeve\nPrepared=yes\n[Peer]\nAllow={self.user} admin *\n")
+        (etc / "reeve.conf").write_text(f"[Database]\nDatabase={self.database}\nPrepared=yes\n[Peer]\nAllow={self.user} admin *\n")
         for kind in self.build.glob("src/systems/*/*.kind"):
-            text = re.sub(r"(?m)^((?:Start|Join)=)/\S*/([^/\s]+)", rf"\g<1>{kind.parent}/\2", kind.read_text())
+            at = str(kind.parent).replace("\\", "\\\\").replace('"', '\\"')
+            text = re.sub(r"(?m)^((?:Start|Join)=)/\S*/([^/\s]+)", lambda m: f'{m[1]}"{at}/{m[2]}"', kind.read_text())
             (self.kinds / kind.name).write_text(text)
 
     def start_bus(self):
-        (self.dir / "bus.conf").write_text(BUS.format(self.dir / "bus"))
+        (self.dir / "bus.conf").write_text(BUS.format(xml.sax.saxutils.escape(self.bus)))
         self.spawn("bus", "dbus-daemon", f"--config-file={self.dir}/bus.conf", "--nofork", "--nopidfile")
         self.wait_for("the bus", (self.dir / "bus").exists)
         self.spawn("reeved", self.build / "src/manager/reeved", f"--root={self.dir}/root")
@@ -174,7 +200,7 @@ class Foreground:
         return False
 
     def start_api(self, port):
-        keep = [f"-E{k}" for k in self.env]   # it hands on what it is told to, and nothing else
+        keep = [f"-E{k}" for k in self.env]   # it hands on what it is told to, and nothing else; values are for nobody's eyes
         self.spawn("reeve-api", "systemd-socket-activate", "-l", f"127.0.0.1:{port}", "-l", self.dir / "api.sock", "--fdname=http:local",
                    *keep, self.build / "src/api/reeve-api", f"--root={self.dir}/root", f"--blobs={self.dir}/blobs")
         self.wait_for("the API's socket", self.answers)
@@ -188,21 +214,49 @@ class Foreground:
     def write_scripts(self):
         """DIR/in COMMAND...: with the bus and reevectl as they are here."""
         (self.dir / "bin").mkdir()
-        here, src = f"export REEVE_FOREGROUND={self.dir} ", self.build / "src"
-        for path, text in (("bin/reevectl", f'{here}\nexec {src}/ctl/reevectl --socket={self.dir}/api.sock "$@"'),
-                           ("bin/reeve-doctor", f"exec {src}/doctor/reeve-doctor --root={self.dir}/root"),
-                           ("bin/reeve-generator", f'[ $# -gt 1 ] || set -- --check {self.kinds}/*.kind\nexec {src}/generator/reeve-generator "$@"'),
-                           ("bin/reeve-migrate", f'exec {src}/migrate/reeve-migrate "$@" {shlex.join(self.database())}'),
-                           ("in", f'{here}DBUS_SYSTEM_BUS_ADDRESS=unix:path={self.dir}/bus PATH={self.dir}/bin:$PATH\nexec "$@"')):
+        def q(what):
+            return shlex.quote(str(what))
+
+        here, src = f"export REEVE_FOREGROUND={q(self.dir)}", self.build / "src"
+        for path, text in (("bin/reevectl", f'{here}\nexec {q(src / "ctl/reevectl")} --socket={q(self.dir / "api.sock")} "$@"'),
+                           ("bin/reeve-doctor", f'exec {q(src / "doctor/reeve-doctor")} --root={q(self.dir / "root")}'),
+                           ("bin/reeve-generator", f'[ $# -gt 1 ] || set -- --check {q(self.kinds)}/*.kind\n'
+                                                   f'exec {q(src / "generator/reeve-generator")} "$@"'),
+                           ("bin/reeve-migrate", f'exec {q(src / "migrate/reeve-migrate")} "$@" {shlex.join(self.migrating())}'),
+                           ("in", f'{here} DBUS_SYSTEM_BUS_ADDRESS={q(self.bus)} PATH={q(self.dir / "bin")}:$PATH\nexec "$@"')):
             path = self.dir / path
             path.write_text(f"#!/bin/sh\n{text}\n")
             path.chmod(0o700)
 
     # ---- life
 
+    def claim(self):
+        """Makes the directory ours; removes that of one that was killed. Returns whether there was such a one."""
+        try:
+            old = os.open(self.dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            old = None
+        except OSError as error:
+            raise Failed(f"{self.dir} is there, and is not yours ({error.strerror}): remove it, or set TMPDIR= to a directory of yours.")
+        if old is not None:
+            try:
+                if os.fstat(old).st_uid != os.getuid():
+                    raise Failed(f"{self.dir} is there, and is not yours: remove it, or set TMPDIR= to a directory of yours.")
+                fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(self.dir, ignore_errors=True)
+            except BlockingIOError:
+                raise Failed(f"tools/quickstart --foreground is running already, in {self.dir}: end that one first.")
+            finally:
+                os.close(old)
+        try:
+            self.dir.mkdir(mode=0o700)
+        except FileExistsError:
+            raise Failed(f"{self.dir} cannot be removed, or came back: is another one running? Look into it, and remove it.")
+        self.lock = os.open(self.dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return old is not None
+
     def up(self, port):
-        self.remove()   # of one that was killed
-        self.dir.mkdir(mode=0o700)
         self.configure()
         self.write_scripts()
         self.start_postgres()
@@ -223,7 +277,10 @@ class Foreground:
         for name, p in reversed(self.processes):
             self.end(name, p)
         self.processes = []
-        shutil.rmtree(self.dir, ignore_errors=True)
+        if self.lock is not None:   # else it is another one's
+            shutil.rmtree(self.dir, ignore_errors=True)
+            os.close(self.lock)
+            self.lock = None
 
 
 if __name__ == "__main__":

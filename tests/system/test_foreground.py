@@ -19,11 +19,15 @@ pytestmark = pytest.mark.shipped("it builds the programs itself")
 
 USER = pwd.getpwnam("nobody")
 READY = "stays until you press Ctrl-C"
+HOME, RUN = "jane doe", 'a "run"'
+# What somebody may have in his environment. With PGHOSTADDR= another server would have been set up as Reeve's.
+ODD = {"PGHOSTADDR": "127.0.0.1", "PGPORT": "5433", "PGUSER": "jane", "PGSERVICE": "x", "PGOPTIONS": "-c search_path=x", "NOTIFY_SOCKET": "/x",
+       "SECRET": "hunter2", "BASH_FUNC_x%%": "() { :; }"}
 
 
 @pytest.fixture(scope="module")
 def place():
-    """A checkout and a home that this user can reach: the tests' own may be closed to him."""
+    """A checkout and a home that this user can reach: the tests' own may be closed to him. Names with spaces, as some have."""
     with tempfile.TemporaryDirectory(prefix="rf", dir="/tmp") as d:
         d = pathlib.Path(d)
         d.chmod(0o755)
@@ -34,10 +38,10 @@ def place():
         pdf_file.make(d / "leaflet.pdf", 30)
         pdf_file.make(d / "book.pdf", 300)
         subprocess.run(["chmod", "-R", "a+rX", d], check=True)
-        for name in ("home", "run"):
+        for name in (HOME, RUN, "other"):
             (d / name).mkdir()
             os.chown(d / name, USER.pw_uid, USER.pw_gid)
-        (d / "run").chmod(0o700)
+        (d / RUN).chmod(0o700)
         yield d
         assert mine(d) == []
 
@@ -54,11 +58,18 @@ def mine(place):
     return found
 
 
+def environment(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
 class Quickstart:
-    def __init__(self, place, *args, path="/usr/bin:/bin:/usr/sbin"):
+    def __init__(self, place, *args, path="/usr/bin:/bin:/usr/sbin", output="output", **env):
         self.place = place
-        self.output = place / "output"
-        self.env = {"PATH": "/usr/bin:/bin:/usr/sbin", "HOME": str(place / "home"), "XDG_RUNTIME_DIR": str(place / "run"), "LC_ALL": "C.UTF-8"}
+        self.output = place / output
+        self.env = {"PATH": "/usr/bin:/bin:/usr/sbin", "HOME": str(place / HOME), "XDG_RUNTIME_DIR": str(place / RUN), "LC_ALL": "C.UTF-8"} | env
         script = 'ip link set lo up && PATH=$0 exec /usr/bin/setpriv --reuid="$1" --regid="$2" --clear-groups "${@:3}"'
         with open(self.output, "w") as out:
             self.p = subprocess.Popen(["unshare", "-n", "bash", "-c", script, path, str(USER.pw_uid), str(USER.pw_gid), "/usr/bin/python3",
@@ -82,7 +93,7 @@ class Quickstart:
             self.p.kill()
             raise AssertionError(self.said()) from None
         assert self.gone(), (mine(self.place), self.said())
-        assert not list((self.place / "run").glob("*")), self.said()
+        assert not list((self.place / RUN).glob("*")), self.said()
         return code
 
     def gone(self, timeout=20):
@@ -117,9 +128,13 @@ def test_a_pdf_from_the_sources_to_its_text(place):
 
 
 def test_what_it_says_can_be_typed(place):
-    q = Quickstart(place, place / "leaflet.pdf")
+    q = Quickstart(place, place / "leaflet.pdf", **ODD)
     try:
         q.wait(READY)
+        shown = "".join(line + environment(p) for p, line in mine(place) if int(p) != q.p.pid)
+        assert "reeve-api" in shown and "hunter2" not in shown, "others read command lines, runs the environment"
+        second = Quickstart(place, "--once", place / "leaflet.pdf", XDG_CACHE_HOME=str(place / "other"), output="second")
+        assert second.p.wait(60) == 1 and "is running already" in second.said(), second.said()
         lines = re.findall(r"^  (?!#)(\S.*)$", q.said().split("type in another terminal:")[1].split("All this stays")[0], re.M)
         assert len(lines) > 6 and not any("systemctl" in line or "journalctl" in line for line in lines)
         for line in lines:
@@ -135,7 +150,7 @@ def test_a_look_at_it_and_a_handler_of_ones_own(place):
     q = Quickstart(place, place / "leaflet.pdf")
     try:
         q.wait(READY)
-        inside, kinds = re.search(r"^  (\S+/in) reevectl status", q.said(), re.M)[1], re.search(r"its .kind file into (\S+);", q.said())[1]
+        inside, kinds = re.search(r"^  (.+/in\S*) reevectl status", q.said(), re.M)[1], re.search(r"its .kind file into (.+); the", q.said())[1]
 
         def typed(line, code=0):
             r = q.type(f"{inside} {line}")
@@ -147,9 +162,9 @@ def test_a_look_at_it_and_a_handler_of_ones_own(place):
         assert said.count("\nok ") + said.startswith("ok ") == 7 and "units" not in said and "FAILED" not in said
         assert "schema version" in typed("reevectl migrate status")
         typed("reevectl kinds check")
-        (place / "run/mine").write_text("#!/bin/sh\ncat\n")
-        (place / "run/mine").chmod(0o755)
-        pathlib.Path(kinds, "mine.kind").write_text(f"[Exec]\nStart={place}/run/mine\n")
+        (place / "mine").write_text("#!/bin/sh\ncat\n")
+        (place / "mine").chmod(0o755)
+        pathlib.Path(kinds, "mine.kind").write_text(f"[Exec]\nStart={place}/mine\n")
         said = q.type(f"{inside} reevectl submit mine 1")
         assert said.returncode == 0 or "wait some seconds" in said.stderr, said
         q.wait("the workers were started anew")
@@ -157,7 +172,7 @@ def test_a_look_at_it_and_a_handler_of_ones_own(place):
         while "mine" not in typed("reevectl kinds") and time.monotonic() < deadline:
             time.sleep(0.2)
         assert typed("reevectl submit --wait mine 17").startswith("17\n")
-        (place / "run/mine").unlink()
+        (place / "mine").unlink()
         said = typed("reevectl doctor", code=2)
         assert "mine is missing" in said and "systemctl" not in said
         q.kill9("reeve-api")   # all ends then; what reevectl says until then names no unit
@@ -197,3 +212,34 @@ def test_what_is_refused(place):
         (place / "bin" / name).symlink_to(shutil.which(name))
     q = Quickstart(place, "--once", place / "leaflet.pdf", path=str(place / "bin"))
     assert q.end() == 1 and "there is no systemd-socket-activate, no dbus-daemon" in q.said() and "apt-get install" in q.said()
+
+
+@pytest.mark.parametrize("name", [f"reeve-foreground-{USER.pw_uid}", f"reeve-foreground-{USER.pw_uid}.cache"])
+@pytest.mark.parametrize("sort", ["directory", "link"])
+def test_what_another_user_has_put_into_tmp(place, name, sort):
+    """Nothing in it is run, changed or removed. (No home, and nothing of his own in XDG_RUNTIME_DIR: after su it is another's.)"""
+    trap = place / "trap"
+    trap.mkdir()
+    for d in ("build", "postgres"):
+        (trap / d).mkdir()
+    (trap / "build/build.ninja").write_text(f"rule x\n command = touch {trap}/run\nbuild all: x\n")
+    (trap / "lock").write_text("kept")
+    subprocess.run(["chmod", "-R", "a+rwX", trap], check=True)
+    tmp = place / "tmp"
+    tmp.mkdir()
+    tmp.chmod(0o1777)
+    if sort == "link":
+        (tmp / name).symlink_to(trap)
+        os.chown(tmp / name, 1, 1, follow_symlinks=False)
+    else:
+        trap = trap.rename(tmp / name)
+        subprocess.run(["chown", "-R", "1:1", trap], check=True)
+    before = sorted((str(p), p.stat().st_mtime) for p in trap.rglob("*"))
+    cache = {} if name.endswith(".cache") else {"XDG_CACHE_HOME": str(place / "other")}
+    q = Quickstart(place, "--once", place / "leaflet.pdf", HOME="/nonexistent", XDG_RUNTIME_DIR=str(place), TMPDIR=str(tmp), **cache)
+    try:
+        assert q.end() == 1 and f"{tmp / name} is there, and" in q.said(), q.said()
+        assert sorted((str(p), p.stat().st_mtime) for p in trap.rglob("*")) == before and (trap / "lock").read_text() == "kept"
+    finally:
+        shutil.rmtree(trap)
+        shutil.rmtree(tmp)
