@@ -246,6 +246,27 @@ def test_two_sessions_race_for_a_unique_key(app, end):
     assert n_rows(app)[:4] == (1, 1, 0, 1)
 
 
+@pytest.mark.parametrize("key", [{"unique_key": "a"}, {"payload": 1, "unique_usec": 10**9}])
+def test_a_key_whose_job_ends_before_the_answer(app, key):
+    """Who met it is told which job it was, although the key has gone meanwhile; the batch waits for another of its jobs."""
+    first = run_batch(app, [{"kind": "echo"} | key])[0]["job"]
+    twin = str(uuid.uuid4())
+    c = app.connect("reeve_api")
+    got = []
+    batch = [{"kind": "echo"} | key, {"kind": "echo", "id": twin}]
+    t = threading.Thread(target=lambda: got.extend(run_batch(app, batch)))
+    with c.cursor() as cur:
+        cur.execute("select * from reeve.enqueue_batch(%s)", (json.dumps(batch[1:]),))
+    t.start()
+    wait_for(lambda: app.value("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = %s", app.name),
+             what="the batch waits for its second job")
+    assert app.value("select reeve.cancel(%s)", first, role="app") == "cancelled"
+    app.sql("delete from reeve.key")
+    c.rollback()
+    t.join(within(20))
+    assert [(r["outcome"], r["job"]) for r in got] == [("exists", first), ("created", twin)]
+
+
 def test_many_sessions_one_unique_key(app):
     got = []
     threads = [threading.Thread(target=lambda: got.extend(enqueue(app, unique_key="a") for _ in range(5))) for _ in range(8)]
