@@ -70,4 +70,10 @@ if (!kind) {
   console.error('REEVE_KEY=... node pull.mjs https://jobs.example.org KIND');
   process.exit(1);
 }
-await pull(new Client(address, { key: process.env.REEVE_KEY, patience: 300 }), 'default', [kind], words);
+try {
+  await pull(new Client(address, { key: process.env.REEVE_KEY, patience: 300 }), 'default', [kind], words);
+} catch (e) { // a wrong key or kind, or no answer for as long as its patience lasts
+  if (!(e instanceof ApiError)) throw e;
+  console.error(`pull.mjs: ${e.message}`);
+  process.exit(1);
+}

@@ -83,4 +83,9 @@ if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     address, kind = sys.argv[1:]
-    pull(reeve.Client(address, key=os.environ.get("REEVE_KEY"), patience=300), "default", [kind], words)
+    try:
+        pull(reeve.Client(address, key=os.environ.get("REEVE_KEY"), patience=300), "default", [kind], words)
+    except reeve.Error as e:   # a wrong key or kind, or no answer for as long as its patience lasts
+        sys.exit(f"pull.py: {e}")
+    except KeyboardInterrupt:   # what ran is taken up again when its lease ends
+        sys.exit(130)

@@ -42,6 +42,14 @@ def test_without_arguments_it_says_which(language, tmp_path):  # noqa: F811
     assert run.returncode == 1 and "https://jobs.example.org" in run.stderr and "Error" not in run.stderr, run.stderr
 
 
+def test_a_refusal_ends_it_with_a_line(world, api, puller, language, tmp_path):  # noqa: F811
+    puller().kill()
+    run = subprocess.run([INTERPRETERS[language], str(tmp_path / f"pull.{language}"), api.path, "nothing"], capture_output=True, text=True,
+                         timeout=within(30))
+    assert run.returncode == 1 and run.stderr.startswith(f"pull.{language}: 4") and "nothing" in run.stderr, run.stderr
+    assert run.stderr.count("\n") == 1, run.stderr
+
+
 def test_jobs_are_done_elsewhere(world, puller):
     puller()
     jobs = [world.enqueue("words", {"text": "to be or not to be"}) for _ in range(5)]
