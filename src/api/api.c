@@ -510,6 +510,7 @@ static int start_server(Api *a)
                 .router = a->router,
                 .dispatch = on_request,
                 .userdata = a,
+                .nowhere = "There is nothing at this path; GET /openapi.json lists all there is.",
         };
         int r = http_server_new(a->event, &config, &a->server);
 

@@ -32,6 +32,7 @@ typedef struct HttpServerConfig {
         const Router *router; /* must live as long as the server */
         HttpDispatch dispatch; /* NULL: handlers are called, with userdata */
         void *userdata;
+        const char *nowhere; /* detail of a 404; static; NULL: that there is nothing */
 } HttpServerConfig;
 
 /* The config is copied. */

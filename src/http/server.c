@@ -186,7 +186,9 @@ static bool request_route(HttpRequest *r)
                                         : k == URI_TOO_MANY ? "There are too many query parameters."
                                                             : "The query is malformed.");
         } else if (k == ROUTER_NO_PATH)
-                refuse(r, PROBLEM_NOT_FOUND, "There is nothing at this path.");
+                refuse(r, PROBLEM_NOT_FOUND,
+                        r->server->config.nowhere ? r->server->config.nowhere
+                                                  : "There is nothing at this path.");
         else if (k == ROUTER_BAD_PATH)
                 refuse(r, PROBLEM_BAD_TARGET,
                         "The path has a malformed escape, a dot segment or bytes that are not "

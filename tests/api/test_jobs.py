@@ -81,7 +81,7 @@ def test_no_body_and_wrong_type(api):
 def test_not_found(api):
     problem(api.get("/api/jobs/" + str(uuid.uuid4())), 404, "not-found")
     problem(api.get("/api/jobs/xyz"), 404, "not-found")
-    problem(api.get("/api/nothing"), 404, "not-found")
+    assert "/openapi.json" in problem(api.get("/api/nothing"), 404, "not-found")
     problem(api.call("PUT", "/api/jobs"), 405, "method-not-allowed")
 
 
