@@ -95,6 +95,8 @@ static void describe(const Manager *m, char *buf, size_t size)
 
         if (m->stopping_usec > 0)
                 (void) snprintf(buf, size, "stopping: %u changes are on their way", m->n_changes);
+        else if (!m->service)
+                (void) snprintf(buf, size, "starting: asking the database");
         else if (!m->name_owned)
                 (void) snprintf(buf, size, "degraded: not on the bus (%.200s)",
                         m->no_name[0] ? m->no_name : "connecting");
@@ -143,6 +145,9 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
                 now >= m->advanced_usec + ADVANCE_USEC + REFRESH_SHARE * m->advance_took_usec &&
                 store_is_connected(m->store))
                 manager_refresh_operations(m);
+        r = manager_serve(m);
+        if (r < 0)
+                return sd_event_exit(m->event, r);
         manager_update(m);
         if (m->watchdog_usec > 0 && is_healthy(m, now))
                 (void) sd_notify(false, "WATCHDOG=1");

@@ -138,6 +138,10 @@ void manager_refresh_operations(Manager *m);
 /* Asks for the flags alone: somebody has changed one. */
 void manager_refresh_flags(Manager *m);
 
+/* ---- manager.c ---- */
+/* Goes to the bus, once it is known how it stands with the database; nothing if it has. -errno. */
+int manager_serve(Manager *m);
+
 /* ---- manager-health.c ---- */
 int manager_start_health(Manager *m);
 /* Brings State, DatabaseState and STATUS= to what is true. */

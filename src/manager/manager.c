@@ -5,6 +5,9 @@
 #include "log.h"
 #include "manager-change.h"
 
+/* A database that neither answers nor refuses is waited for this long before the name is taken. */
+#define SETTLE_USEC (5 * USEC_PER_SEC)
+
 /* ---- the database comes and goes ---- */
 
 static void on_store_state(bool connected, const char *text, void *userdata)
@@ -102,7 +105,16 @@ static int start_store(Manager *m)
                      : 0;
 }
 
-static int start_service(Manager *m)
+/* Whoever waits for the name (a call on the bus started us) is answered by what the database says:
+ * that it is away is said when that is known. */
+static bool is_settled(const Manager *m)
+{
+        return (m->refreshed_usec > 0 && !m->reading_flags && !m->reading_operations) ||
+                m->told_away || m->told_schema ||
+                now_usec(CLOCK_MONOTONIC) >= m->started_usec + SETTLE_USEC;
+}
+
+int manager_serve(Manager *m)
 {
         const BusServiceConfig config = {
                 .name = "org.reeve1",
@@ -111,8 +123,11 @@ static int start_service(Manager *m)
                 .on_name = on_bus_name,
                 .userdata = m,
         };
-        int r = bus_service_new(m->event, &config, &m->service);
+        int r;
 
+        if (m->service || !is_settled(m))
+                return 0;
+        r = bus_service_new(m->event, &config, &m->service);
         return r < 0 ? log_error_errno(r, "Failed to prepare the connection to the bus: %m") : 0;
 }
 
@@ -137,8 +152,6 @@ int manager_new(sd_event *event, const ManagerOptions *options, Manager **ret)
         if (r < 0 && r != -EINVAL) /* a wrong value was reported, its default stands */
                 return log_error_errno(r, "Failed to read reeve.conf: %m");
         r = start_store(m);
-        if (r >= 0)
-                r = start_service(m);
         if (r >= 0)
                 r = manager_start_health(m);
         if (r < 0)

@@ -13,7 +13,7 @@ typedef struct ManagerOptions {
         const char *root; /* the configuration is below it; NULL: the system's */
 } ManagerOptions;
 
-/* Starts to connect to the bus and to the database; says READY=1 when the name is owned. Faults
+/* Starts to connect to the database, then to the bus; says READY=1 when the name is owned. Faults
  * have been logged. Returns 0 or -errno. */
 int manager_new(sd_event *event, const ManagerOptions *options, Manager **ret);
 /* Ends the loop after what is under way has been answered, or after 5 s; at once when called again.

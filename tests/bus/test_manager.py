@@ -72,6 +72,34 @@ def test_database_away_at_start(start, polkit, client, database):
     assert time.monotonic() - begin < within(1) and polkit.asked == [], "nobody is asked for a password in vain"
 
 
+def has_owner(client):
+    return client.call("/org/freedesktop/DBus", "org.freedesktop.DBus", "NameHasOwner", Variant("(s)", (NAME,)), to="org.freedesktop.DBus")
+
+
+def test_the_first_call_is_answered_by_what_the_database_says(manager, client, server):
+    """Whoever starts the service by a call is not told that it does not know yet, however slow the database is."""
+    client.manager("CreateFlag", "(sa{sv})", "a", {"percent": Variant("d", 10)})
+    manager.stop()
+    with stopped(server.pid):
+        begin = time.monotonic()
+        manager.start()
+        spin(lambda: manager.notify.status == "starting: asking the database", what="it waits")
+        assert not spin(lambda: has_owner(client), 1 / within(1), must=False) or time.monotonic() > begin + 5
+    spin(lambda: has_owner(client), what="the name")
+    client.manager("SetFlagEnabled", "(sbs)", "a", True, "")
+    assert (client.state(), client.state("DatabaseState")) == ("running", "ok") and len(client.manager("ListQueues")) == 2
+
+
+def test_a_database_that_never_answers_is_not_waited_for(manager, client, server):
+    manager.stop()
+    with stopped(server.pid):
+        manager.start()
+        spin(lambda: has_owner(client), 10, "the name")
+        error = client.fails(ROOT, MANAGER, "PauseQueue", Variant("(s)", ("default",)))
+        assert error.name == "org.reeve1.Error.NotReady", error
+    manager.wait_up(client)
+
+
 def test_schema_comes_later(start, polkit, client, empty):
     m = start(db=empty)
     m.wait_up(client, "degraded")
