@@ -175,7 +175,7 @@ def show(world, id):
 
 def test_a_deadline_that_passes_is_a_cause(world):
     """Nobody serves this queue."""
-    soon = world.m.out("date", "-u", "-d", "+1 second", "+%FT%T.%3NZ")
+    soon = world.m.out("date", "-u", "-d", "+5 seconds", "+%FT%T.%3NZ")
     body = json.dumps({"kind": "brief", "deadline": soon})
     made = world.m.out("curl", "-sS", "--unix-socket", "/run/reeve/api.sock", "-H", "Content-Type: application/json", "-d", body,
                        "http://localhost/api/jobs")
