@@ -123,6 +123,7 @@ def test_bulk_is_all_or_nothing(api):
     assert api.db.value("select count(*) from reeve.job") == 0
 
 
+@pytest.mark.direct("a slow proxy holds requests back")
 def test_concurrent_creates_share_commits(api):
     def work(n):
         c = api.connect()
