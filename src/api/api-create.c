@@ -261,8 +261,9 @@ static void reply_visible(Create *k, const EnqueueRow *rows, unsigned n)
                 reply_bulk(k->call, k->rows, n);
         else
                 (void) call_failed(k->call,
-                        store_find_jobs_of(k->call->api->store, ids, n_ids, caller->subject,
-                                on_visible, k, &k->call->pending));
+                        store_find_jobs_of(k->call->api->store,
+                                &(StoreJobsOf){ ids, n_ids, caller->subject }, on_visible, k,
+                                &k->call->pending));
 }
 
 static void on_enqueued(

@@ -88,15 +88,15 @@ int store_find_jobs(Store *s, const char *const *ids, unsigned n_ids, StoreFound
                 STORE_CALL(decode_found, callback, userdata, ret_request));
 }
 
-int store_find_jobs_of(Store *s, const char *const *ids, unsigned n_ids, const char *subject,
-        StoreIdsCallback callback, void *userdata, StoreRequest **ret_request)
+int store_find_jobs_of(Store *s, const StoreJobsOf *jobs, StoreIdsCallback callback, void *userdata,
+        StoreRequest **ret_request)
 {
         StoreParams p = {};
         StrBuf *a = params_array(&p);
 
-        for (unsigned i = 0; i < n_ids; i++)
-                array_text(a, ids[i]);
-        params_text(&p, subject);
+        for (unsigned i = 0; i < jobs->n_ids; i++)
+                array_text(a, jobs->ids[i]);
+        params_text(&p, jobs->subject);
         return store_send(
                 s, &sql_find_jobs_of, &p, STORE_CALL(decode_ids, callback, userdata, ret_request));
 }

@@ -35,9 +35,15 @@ typedef void (*StoreFoundCallback)(
 /* Which of these jobs exist; which of them have ended. */
 int store_find_jobs(Store *s, const char *const *ids, unsigned n_ids, StoreFoundCallback callback,
         void *userdata, StoreRequest **ret_request);
-/* Which of them are of a subject, in this order. */
-int store_find_jobs_of(Store *s, const char *const *ids, unsigned n_ids, const char *subject,
-        StoreIdsCallback callback, void *userdata, StoreRequest **ret_request);
+typedef struct StoreJobsOf {
+        const char *const *ids;
+        unsigned n_ids;
+        const char *subject;
+} StoreJobsOf;
+
+/* Which of these jobs are the subject's, in this order. */
+int store_find_jobs_of(Store *s, const StoreJobsOf *jobs, StoreIdsCallback callback, void *userdata,
+        StoreRequest **ret_request);
 int store_find_ended(Store *s, const char *const *ids, unsigned n_ids, StoreIdsCallback callback,
         void *userdata, StoreRequest **ret_request);
 
