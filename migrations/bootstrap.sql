@@ -19,6 +19,9 @@ where not exists (select from pg_roles p where p.rolname = r.name)
 -- for the queue's statements: it plans them while the tables are empty (measured: 2,590 jobs/s fall to 1,610).
 alter role reeve_worker set enable_seqscan = off;
 alter role reeve_worker set jit = off;
+-- Nor plan anew each time: its statements take arrays, for which a plan of its own always looks cheaper, and making it costs
+-- more than running it (measured: a claim and its end take 2.6 ms of processor time, 1.1 without).
+alter role reeve_worker set plan_cache_mode = force_generic_plan;
 alter role reeve_api set enable_seqscan = off;
 alter role reeve_api set jit = off;
 alter role reeve_api set timezone = 'UTC'; -- the times in its answers
