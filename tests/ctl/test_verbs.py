@@ -1,6 +1,8 @@
 """What each verb asks, prints and returns."""
 import json
 import os
+import pathlib
+import re
 import stat
 import subprocess
 
@@ -336,6 +338,16 @@ def test_help_names_every_verb_and_option(ctl):
     assert ctl("--version", status=0).stdout.startswith("reevectl 0.")
     for args in ((), ("nothing",), ("--nothing", "list"), ("list", "--limit"), ("help", "nothing"), ("list", "--json=1")):
         assert ctl(*args, status=2).stderr
+
+
+def test_the_man_page_knows_every_verb_and_option(ctl):
+    page = (pathlib.Path(__file__).resolve().parents[2] / "man/reevectl.1.scd").read_text()
+    text = ctl("help", status=0).stdout
+    for verb in [line.split()[0] for line in text.split("Verbs:\n")[1].split("\n\n")[0].splitlines()]:
+        described = ctl("help", verb, status=0).stdout
+        commands = [c.split()[0] for c in re.findall(r"^  (\S.*)$", described.partition("Commands:\n")[2].partition("\n\n")[0], re.M)]
+        assert f"*{verb}*" in page or f"*{verb} " in page, verb
+        assert [w for w in {*re.findall(r"(?<!\S)--[a-z-]+", described), *commands} if w not in page] == [], verb
 
 
 def test_a_full_disk_is_told(service, ctl):
