@@ -600,13 +600,15 @@ def test_check_finds_what_makes_commits_untrue(server, database):
             server.sql("select pg_reload_conf()")
 
 
-def test_check_finds_a_role_without_its_settings(server, database):
-    server.sql("alter role reeve_worker reset enable_seqscan")
+@pytest.mark.parametrize("name, value", [("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")])
+def test_check_finds_a_role_without_its_settings(server, database, name, value):
+    server.sql(f"alter role reeve_worker reset {name}")
     try:
         r = database.migrate("check")
-        assert "role reeve_worker has no setting enable_seqscan = off" in r.stderr
+        assert f"role reeve_worker has no setting {name} = {value}: run bootstrap.sql" in r.stderr
     finally:
-        server.sql("alter role reeve_worker set enable_seqscan = off")
+        server.sql(f"alter role reeve_worker set {name} = {value}")
+    assert "has no setting" not in database.migrate("check").stderr
 
 
 def test_check_tells_pending(database, files):

@@ -1,6 +1,7 @@
 -- What is wrong around the schema, beyond the migrations themselves: rows of level (error or warning), object, text.
 with wanted (role, name, value) as (
-        values ('reeve_worker', 'enable_seqscan', 'off'), ('reeve_worker', 'jit', 'off'), ('reeve_api', 'enable_seqscan', 'off'),
+        values ('reeve_worker', 'enable_seqscan', 'off'), ('reeve_worker', 'jit', 'off'),
+                ('reeve_worker', 'plan_cache_mode', 'force_generic_plan'), ('reeve_api', 'enable_seqscan', 'off'),
                 ('reeve_api', 'jit', 'off'), ('reeve_owner', 'jit', 'off'),
                 ('reeve_worker', 'idle_in_transaction_session_timeout', null),
                 ('reeve_api', 'idle_in_transaction_session_timeout', null),
