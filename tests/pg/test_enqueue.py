@@ -254,7 +254,7 @@ def test_a_key_whose_job_ends_before_the_answer(app, key):
     c = app.connect("reeve_api")
     got = []
     batch = [{"kind": "echo"} | key, {"kind": "echo", "id": twin}]
-    t = threading.Thread(target=lambda: got.extend(run_batch(app, batch)))
+    t = threading.Thread(target=lambda: got.extend(run_batch(app, batch, role="reeve_owner")))  # it has no lock_timeout
     with c.cursor() as cur:
         cur.execute("select * from reeve.enqueue_batch(%s)", (json.dumps(batch[1:]),))
     t.start()

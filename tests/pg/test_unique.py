@@ -134,7 +134,7 @@ def test_two_at_once(same):
         first = a.value("select reeve.enqueue('echo', %s::jsonb)", str(int(commit)))
         got = []
         b = same.session(role="reeve_api")
-        b.sql("set statement_timeout = '20s'")
+        b.sql("set statement_timeout = '20s'; set lock_timeout = '20s'")  # the role's is half a second, and the commit may take longer
         t = threading.Thread(target=lambda: got.append(b.value("select reeve.enqueue('echo', %s::jsonb)", str(int(commit)))))
         t.start()
         t.join(0.3)
