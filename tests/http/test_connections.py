@@ -275,7 +275,10 @@ def test_connection_limit_lets_others_wait(start):
         c.s.close()
 
 
-@pytest.mark.parametrize("text", ["", "GET /now HTTP/1.1\r\nHost: h\r\nA: ", "G", "GET /now HTTP/1.1\r\nHost: h\r\n\r\n"])
+HALF = "GET /now HTTP/1.1\r\nHost: h\r\nA: "
+
+
+@pytest.mark.parametrize("text", ["", HALF, "G", "GET /now HTTP/1.1\r\nHost: h\r\n\r\n"])
 def test_idle_connections_make_room(start, text):
     """Nothing, half a head, half a request line, a request that was answered: the oldest goes when another one comes."""
     s = start("--connections=10", "--head=60s", "--idle=60s")
@@ -288,9 +291,11 @@ def test_idle_connections_make_room(start, text):
                 assert c.recv().status == 200
         with s.client(30) as c, s.client(30) as d:
             assert c.get("/now").status == 200 and d.get("/now").status == 200
-            assert d.get("/stats").json["displaced"] >= 2
-            assert idle[0].closed(30) and idle[1].closed(30)
-            assert not idle[8].closed(0.1)
+            n = d.get("/stats").json["displaced"]
+            gone = [i for i, c in enumerate(idle) if c.closed(0.2)]
+            assert 2 <= len(gone) == n, gone
+            # Of halves it is the server that knows which came first: it may have read all in one turn.
+            assert gone == [*range(n)] or text in ("G", HALF)
         asks.s.settimeout(30)
         assert asks.recv().body == b"later\n"
     for c in idle:
