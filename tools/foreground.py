@@ -232,16 +232,17 @@ class Foreground:
 
     def claim(self):
         """Makes the directory ours; removes that of one that was killed. Returns whether there was such a one."""
+        theirs = f"{self.dir} is there, and is not yours: remove it, or set TMPDIR= to a directory of yours."
         try:
             old = os.open(self.dir, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except FileNotFoundError:
             old = None
-        except OSError as error:
-            raise Failed(f"{self.dir} is there, and is not yours ({error.strerror}): remove it, or set TMPDIR= to a directory of yours.")
+        except OSError:
+            raise Failed(theirs)
         if old is not None:
             try:
                 if os.fstat(old).st_uid != os.getuid():
-                    raise Failed(f"{self.dir} is there, and is not yours: remove it, or set TMPDIR= to a directory of yours.")
+                    raise Failed(theirs)
                 fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(self.dir, ignore_errors=True)
             except BlockingIOError:
